@@ -1,0 +1,15 @@
+/* commands.h: the subcommands of moegemm; each takes argv with its own name first and returns the exit status. */
+#ifndef MG_COMMANDS_H
+#define MG_COMMANDS_H
+
+#define MG_COMMANDS(X)                                                                                       \
+    X("run", mg_run_main, "run the selected cases (what run_tests.sh calls)")                                \
+    X("list", mg_list_main, "list the ids of the selected cases")                                            \
+    X("golden", mg_golden_main, "verify, generate or show the corpus")                                       \
+    X("doctor", mg_doctor_main, "say what this machine can run; compile kernels ahead")
+
+#define X(name, function, help) int function(int argc, char **argv);
+MG_COMMANDS(X)
+#undef X
+
+#endif

@@ -1,0 +1,38 @@
+/* params.h: the parameter structs passed by value to the kernels; shared by host and device. */
+#ifndef GG_PARAMS_H
+#define GG_PARAMS_H
+
+#ifndef GG_DEVICE_CODE /* intrinsics.h has defined these for device code */
+#include <stdint.h>
+typedef uint16_t u16;
+typedef uint32_t u32;
+typedef uint64_t u64;
+typedef int32_t i32;
+typedef int64_t i64;
+typedef struct tensor_map {
+    u64 opaque[16];
+} __attribute__((aligned(64))) tensor_map;
+#endif
+
+/* One grouped GEMM. Operand a supplies the rows of the output tile, b its columns:
+ *   forward a = x, b = w, out = y;   dX a = dy, b = w, out = dx;   dW a = dy, b = x, out = dw */
+typedef struct gemm_params {
+    tensor_map map_a, map_b, map_out; /* used where the config says TMA */
+    const u16 *a, *b;
+    u16 *out;
+    const i32 *m_sizes;        /* (E) */
+    const i32 *gather_indices; /* (M) or NULL */
+    const float *topk_weights; /* (M) slot order or NULL */
+    i32 E, N, K, topk;
+    i64 M;
+} gemm_params;
+
+/* dx_tokens[t,:] = round(sum of topk consecutive rows of dx_slots); count = T * K / 8 chunks */
+typedef struct reduce_params {
+    const u16 *dx_slots;
+    u16 *dx_tokens;
+    i64 T;
+    i32 topk, K;
+} reduce_params;
+
+#endif
