@@ -1,0 +1,301 @@
+/* plan.c: turns a problem and a config into what will be launched, or refuses with a reason; pure host code.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "backend/backend.h"
+
+enum {
+    REFERENCE_THREADS = 256, /* fixed in device/reference.cu */
+    REGISTERS_PER_SM = 65536,
+    REGISTERS_BESIDE_ACC = 64, /* addresses, fragments and the walk; the compiler's reports show 40 to 70 */
+    MAX_ACC = 128,             /* accumulators a thread; more spills with 255 registers a thread */
+    MAX_BLOCKS_PER_SM = 4,     /* more only adds starts: the kernels are persistent */
+    BLOCK_SMEM_RESERVED = 1024 /* what the hardware keeps for itself per block */
+};
+
+/* The operand roles of each op; the twin of device/tile.h. */
+typedef struct roles {
+    unsigned tma_a, tma_b;       /* config bits that load a and b by TMA */
+    unsigned gather_a, gather_b; /* fusions that gather their rows */
+    unsigned scatter_out;        /* fusion that scatters the output's rows */
+    const char *name_a, *name_b;
+} roles;
+
+static const roles op_roles[GG_NUM_OPS] = {
+    [GG_FORWARD] = {GG_TMA_LOAD_X, GG_TMA_LOAD_W, GG_PERMUTE_X, 0, GG_PERMUTE_Y, "x", "w"},
+    [GG_DX] = {GG_TMA_LOAD_DY, GG_TMA_LOAD_W, GG_PERMUTE_Y, 0, GG_PERMUTE_X, "dy", "w"},
+    [GG_DW] = {GG_TMA_LOAD_DY, GG_TMA_LOAD_X, GG_PERMUTE_Y, GG_PERMUTE_X, 0, "dy", "x"},
+};
+
+static const struct {
+    unsigned bit;
+    const char *name;
+} fusion_names[] =
+    {
+#define X(name, value, text) {name, text},
+        GG_FUSIONS(X)
+#undef X
+},
+  tma_names[] = {
+#define X(name, value, text) {name, text},
+      GG_TMA_USES(X)
+#undef X
+};
+
+#define COUNT(table) (sizeof(table) / sizeof *(table))
+
+static const char *name_of_tma(unsigned bits) {
+    for (size_t i = 0; i < COUNT(tma_names); i++)
+        if (bits & tma_names[i].bit) return tma_names[i].name;
+    return "";
+}
+
+static const char *name_of_fusion(unsigned bits) {
+    for (size_t i = 0; i < COUNT(fusion_names); i++)
+        if (bits & fusion_names[i].bit) return fusion_names[i].name;
+    return "";
+}
+
+static gg_status refuse(gg_status status, char reason[GG_REASON_SIZE], const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    vsnprintf(reason, GG_REASON_SIZE, format, args);
+    va_end(args);
+    return status;
+}
+#define ARGUMENT(...) return refuse(GG_ERR_ARGUMENT, reason, __VA_ARGS__)
+#define REFUSE(...) return refuse(GG_ERR_REFUSED, reason, __VA_ARGS__)
+
+static gg_status check_problem(const gg_problem *p, char reason[GG_REASON_SIZE]) {
+    if ((unsigned)p->op >= GG_NUM_OPS) ARGUMENT("unknown op %d", (int)p->op);
+    if ((unsigned)p->dtype >= GG_NUM_DTYPES) ARGUMENT("unknown dtype %d", (int)p->dtype);
+    if (p->E < 1) ARGUMENT("E is %d; at least one expert is needed", p->E);
+    if (p->topk < 1) ARGUMENT("topk is %d; each token needs at least one expert", p->topk);
+    if (p->T < 0) ARGUMENT("T is %lld; it cannot be negative", (long long)p->T);
+    if (p->T > INT32_MAX / p->topk)
+        ARGUMENT("T * topk is %lld x %d; slots are numbered in 32 bits", (long long)p->T, p->topk);
+    if (p->N < 8 || p->N % 8) ARGUMENT("N is %d; it must be a positive multiple of 8", p->N);
+    if (p->K < 8 || p->K % 8) ARGUMENT("K is %d; it must be a positive multiple of 8", p->K);
+    unsigned known = GG_PERMUTE_X | GG_PERMUTE_Y | GG_FUSE_MUL_POST, f = p->fusions;
+    if (f & ~known) ARGUMENT("unknown fusion bits 0x%x", f & ~known);
+    if ((f & GG_PERMUTE_X) && (f & GG_PERMUTE_Y))
+        REFUSE("permute_x with permute_y: a GEMM gathers or scatters, not both");
+    if ((f & GG_PERMUTE_X) && p->gemm == GG_GEMM_SECOND)
+        REFUSE("permute_x in the second GEMM: its x is in expert order");
+    if ((f & GG_PERMUTE_Y) && p->gemm == GG_GEMM_FIRST)
+        REFUSE("permute_y in the first GEMM: its y stays in expert order");
+    if (f & GG_FUSE_MUL_POST) {
+        if (p->op != GG_FORWARD) REFUSE("fuse_mul_post in %s: it is for inference only", gg_op_name(p->op));
+        if (p->gemm == GG_GEMM_FIRST) REFUSE("fuse_mul_post in the first GEMM: weights apply to the second");
+        if (!(f & GG_PERMUTE_Y)) REFUSE("fuse_mul_post without permute_y: weights are in slot order");
+    }
+    return GG_OK;
+}
+
+static gg_status check_tma(const gg_problem *p, const gg_config *c, const gg_device *device,
+                           char reason[GG_REASON_SIZE]) {
+    const roles *r = &op_roles[p->op];
+    unsigned known = GG_TMA_LOAD_X | GG_TMA_LOAD_W | GG_TMA_LOAD_DY | GG_TMA_STORE;
+    if (c->tma & ~known) ARGUMENT("unknown tma bits 0x%x", c->tma & ~known);
+    unsigned meaningless = c->tma & ~(r->tma_a | r->tma_b | GG_TMA_STORE);
+    if (meaningless) REFUSE("%s in %s: it loads no such tensor", name_of_tma(meaningless), gg_op_name(p->op));
+    if ((c->tma & r->tma_a) && (p->fusions & r->gather_a))
+        REFUSE("%s with %s: TMA cannot gather rows of %s before sm_100", name_of_tma(r->tma_a),
+               name_of_fusion(r->gather_a), r->name_a);
+    if ((c->tma & r->tma_b) && (p->fusions & r->gather_b))
+        REFUSE("%s with %s: TMA cannot gather rows of %s before sm_100", name_of_tma(r->tma_b),
+               name_of_fusion(r->gather_b), r->name_b);
+    if ((c->tma & GG_TMA_STORE) && (p->fusions & r->scatter_out))
+        REFUSE("use_tma_store with %s in %s: TMA cannot scatter rows before sm_100",
+               name_of_fusion(r->scatter_out), gg_op_name(p->op));
+    if (c->tma && device->cc < 90)
+        REFUSE("%s needs sm_90 or later, '%s' is sm_%d", name_of_tma(c->tma), device->name, device->cc);
+    return GG_OK;
+}
+
+static bool is_block_size(int size) { return size == 32 || size == 64 || size == 128 || size == 256; }
+
+/* Output tile and reduction step of an op in terms of M, N, K; the twin of device/tile.h. */
+static void tile_shape(gg_op op, const gg_config *c, int *rows, int *cols, int *step) {
+    *rows = op == GG_DW ? c->block_n : c->block_m;
+    *cols = op == GG_FORWARD ? c->block_n : c->block_k;
+    *step = op == GG_FORWARD ? c->block_k : op == GG_DX ? c->block_n : c->block_m;
+}
+
+/* How many warps share the tile's rows, the others its columns: the split with the most square warp tiles,
+ * which loads the fewest fragments. Warp tiles are multiples of 16 x 16. 0: there is none. */
+static int split_warps(int rows, int cols, int num_warps) {
+    int best = 0, best_sum = 0;
+    for (int warps_rows = 1; warps_rows <= num_warps; warps_rows *= 2) {
+        int warp_rows = rows / warps_rows, warp_cols = cols / (num_warps / warps_rows);
+        if (warp_rows % 16 || warp_cols % 16 || !warp_rows || !warp_cols) continue;
+        if (!best || warp_rows + warp_cols < best_sum) {
+            best = warps_rows;
+            best_sum = warp_rows + warp_cols;
+        }
+    }
+    return best;
+}
+
+static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+
+static gg_status plan_mma_sync(const gg_problem *p, const gg_config *c, const gg_device *device,
+                               gg_plan *plan, char reason[GG_REASON_SIZE]) {
+    if (device->cc < 80) REFUSE("mma_sync needs sm_80 or later, '%s' is sm_%d", device->name, device->cc);
+    const struct {
+        const char *name;
+        int size;
+    } blocks[] = {{"M", c->block_m}, {"N", c->block_n}, {"K", c->block_k}};
+    for (size_t i = 0; i < COUNT(blocks); i++)
+        if (!is_block_size(blocks[i].size))
+            REFUSE("BLOCK_SIZE_%s is %d; mma_sync takes 32, 64, 128 or 256", blocks[i].name, blocks[i].size);
+    int w = c->num_warps;
+    if (w != 1 && w != 2 && w != 4 && w != 8 && w != 16)
+        REFUSE("num_warps is %d; mma_sync takes 1, 2, 4, 8 or 16", w);
+    if (c->num_stages < 2 || c->num_stages > 8)
+        REFUSE("num_stages is %d; mma_sync takes 2 to 8", c->num_stages);
+
+    int rows, cols, step;
+    tile_shape(p->op, c, &rows, &cols, &step);
+    int warps_rows = split_warps(rows, cols, w);
+    if (!warps_rows) REFUSE("output tile %dx%d is too small for %d warps of 16x16", rows, cols, w);
+    int threads = w * 32, acc = rows * cols / threads;
+    int acc_limit = (int)min64(MAX_ACC, REGISTERS_PER_SM / threads - REGISTERS_BESIDE_ACC);
+    if (acc > acc_limit)
+        REFUSE("output tile %dx%d needs %d accumulators a thread with %d warps; at most %d fit in registers",
+               rows, cols, acc, w, acc_limit);
+    int64_t ring = (int64_t)c->num_stages * (rows + cols) * step * 2, staged = (int64_t)rows * cols * 2;
+    int64_t smem = (ring > staged ? ring : staged) + 8 * c->num_stages; /* and the stages' mbarriers */
+    if (smem > device->smem_per_block)
+        REFUSE("%d stages of this tile need %lld bytes of shared memory; '%s' has %u a block", c->num_stages,
+               (long long)smem, device->name, device->smem_per_block);
+
+    const roles *r = &op_roles[p->op];
+    snprintf(
+        plan->macros + strlen(plan->macros), GG_MACROS_SIZE - strlen(plan->macros),
+        " BLOCK_SIZE_M=%d BLOCK_SIZE_N=%d BLOCK_SIZE_K=%d NUM_WARPS=%d WARPS_ROWS=%d NUM_STAGES=%d TMA_A=%d "
+        "TMA_B=%d TMA_STORE=%d",
+        c->block_m, c->block_n, c->block_k, w, warps_rows, c->num_stages, !!(c->tma & r->tma_a),
+        !!(c->tma & r->tma_b), !!(c->tma & GG_TMA_STORE));
+    plan->source = "mma_sync.cu";
+    plan->threads = (uint32_t)threads;
+    plan->smem_bytes = (uint32_t)smem;
+
+    /* No more blocks than tiles could exist for any routing, nor than can be resident. */
+    int64_t M = p->T * p->topk;
+    int64_t row_tiles = p->op == GG_DW ? p->E * ceil_div(p->N, rows) : M / rows + min64(p->E, M);
+    int64_t tiles = row_tiles * ceil_div(p->op == GG_FORWARD ? p->N : p->K, cols);
+    int64_t resident =
+        min64(device->smem_per_sm / (smem + BLOCK_SMEM_RESERVED), device->threads_per_sm / threads);
+    resident = min64(resident, REGISTERS_PER_SM / (threads * (acc + REGISTERS_BESIDE_ACC)));
+    resident = min64(resident < 1 ? 1 : resident, MAX_BLOCKS_PER_SM);
+    plan->grid = (uint32_t)min64(tiles, resident * device->sm_count);
+    return GG_OK;
+}
+
+static gg_status plan_reference(const gg_problem *p, const gg_config *c, const gg_device *device,
+                                gg_plan *plan, char reason[GG_REASON_SIZE]) {
+    if (c->tma) REFUSE("%s with mainloop reference: it uses plain loads and stores", name_of_tma(c->tma));
+    /* device/tile.h wants tile macros; reference.cu does not use them */
+    snprintf(plan->macros + strlen(plan->macros), GG_MACROS_SIZE - strlen(plan->macros),
+             " BLOCK_SIZE_M=32 BLOCK_SIZE_N=32 BLOCK_SIZE_K=32 NUM_WARPS=8 WARPS_ROWS=2 NUM_STAGES=2 TMA_A=0 "
+             "TMA_B=0 "
+             "TMA_STORE=0");
+    plan->source = "reference.cu";
+    plan->threads = REFERENCE_THREADS;
+    int64_t rows = p->op == GG_DW ? (int64_t)p->E * p->N : p->T * p->topk;
+    int64_t elements = rows * (p->op == GG_FORWARD ? p->N : p->K);
+    plan->grid = (uint32_t)min64(ceil_div(elements, REFERENCE_THREADS), 8ll * device->sm_count);
+    return GG_OK;
+}
+
+static gg_status (*const planners[GG_NUM_MAINLOOPS])(const gg_problem *, const gg_config *, const gg_device *,
+                                                     gg_plan *, char[GG_REASON_SIZE]) = {
+    [GG_REFERENCE] = plan_reference,
+    [GG_MMA_SYNC] = plan_mma_sync,
+};
+
+gg_status gg_plan_make(const gg_problem *p, const gg_config *c, const gg_device *device, gg_plan *plan,
+                       char reason[GG_REASON_SIZE]) {
+    reason[0] = 0;
+    gg_status status = check_problem(p, reason);
+    if (status) return status;
+    if ((unsigned)c->mainloop >= GG_NUM_MAINLOOPS) ARGUMENT("unknown mainloop %d", (int)c->mainloop);
+    status = check_tma(p, c, device, reason);
+    if (status) return status;
+
+    *plan = (gg_plan){.problem = *p, .config = *c, .entry = "grouped_gemm", .empty = p->T == 0};
+    snprintf(plan->macros, GG_MACROS_SIZE, "OP=%d DTYPE=%d PERMUTE_X=%d PERMUTE_Y=%d FUSE_MUL_POST=%d",
+             (int)p->op, (int)p->dtype, !!(p->fusions & GG_PERMUTE_X), !!(p->fusions & GG_PERMUTE_Y),
+             !!(p->fusions & GG_FUSE_MUL_POST));
+    return planners[c->mainloop](p, c, device, plan, reason);
+}
+
+gg_source gg_plan_source(const gg_plan *plan, bool debug) {
+    return (gg_source){
+        .files = gg_embedded_sources, .root = plan->source, .macros = plan->macros, .debug = debug};
+}
+
+/* --- choosing a config
+ * --------------------------------------------------------------------------------------- */
+
+/* TMA uses that a problem allows on a device. */
+static unsigned legal_tma(const gg_problem *p, const gg_device *device) {
+    const roles *r = &op_roles[p->op];
+    if (device->cc < 90) return 0;
+    return (p->fusions & r->gather_a ? 0 : r->tma_a) | (p->fusions & r->gather_b ? 0 : r->tma_b) |
+           (p->fusions & r->scatter_out ? 0 : (unsigned)GG_TMA_STORE);
+}
+
+/* The seeds' autotuning space, in the order of how often each point wins on large problems. */
+static const struct {
+    int rows, cols;
+} search_tiles[] = {{128, 128}, {128, 256}, {64, 128}, {128, 64}, {64, 256}, {64, 64}};
+static const struct {
+    int step, warps, stages;
+} search_loops[] = {{64, 8, 3},  {64, 4, 3},  {64, 8, 4},  {64, 4, 4},  {64, 8, 5},  {64, 4, 5},
+                    {128, 8, 3}, {128, 4, 3}, {128, 8, 4}, {128, 4, 4}, {128, 8, 5}, {128, 4, 5},
+                    {256, 8, 3}, {256, 4, 3}, {256, 8, 4}, {256, 4, 4}, {256, 8, 5}, {256, 4, 5}};
+
+/* A config from the output tile and step, which mean different blocks in each op. */
+static gg_config config_of_tile(gg_op op, int rows, int cols, int step, int warps, int stages, unsigned tma) {
+    gg_config c = {.mainloop = GG_MMA_SYNC, .num_warps = warps, .num_stages = stages, .tma = tma};
+    c.block_m = op == GG_DW ? step : rows;
+    c.block_n = op == GG_FORWARD ? cols : op == GG_DX ? step : rows;
+    c.block_k = op == GG_FORWARD ? step : cols;
+    return c;
+}
+
+size_t gg_candidate_configs(const gg_problem *p, const gg_device *device, gg_config *configs,
+                            size_t capacity) {
+    unsigned tma[] = {legal_tma(p, device), 0};
+    size_t count = 0;
+    for (size_t loop = 0; loop < COUNT(search_loops); loop++)
+        for (size_t tile = 0; tile < COUNT(search_tiles); tile++)
+            for (size_t t = 0; t < (tma[0] ? 2 : 1); t++) {
+                gg_config c = config_of_tile(p->op, search_tiles[tile].rows, search_tiles[tile].cols,
+                                             search_loops[loop].step, search_loops[loop].warps,
+                                             search_loops[loop].stages, tma[t]);
+                gg_plan plan;
+                char reason[GG_REASON_SIZE];
+                if (gg_plan_make(p, &c, device, &plan, reason)) continue;
+                if (count < capacity) configs[count] = c;
+                count++;
+            }
+    return count;
+}
+
+gg_config gg_default_config(const gg_problem *p, const gg_device *device) {
+    int64_t rows_per_expert = p->E > 0 ? p->T * p->topk / p->E : 0;
+    bool small = p->op == GG_DW ? p->N < 128 || p->K < 128 : rows_per_expert <= 64;
+    gg_config c = small ? config_of_tile(p->op, 64, 64, 64, 4, 3, legal_tma(p, device))
+                        : config_of_tile(p->op, 128, 128, 64, 8, 3, legal_tma(p, device));
+    gg_plan plan;
+    char reason[GG_REASON_SIZE];
+    if (gg_plan_make(p, &c, device, &plan, reason) == GG_ERR_REFUSED) /* a device with little shared memory */
+        c = config_of_tile(p->op, 64, 64, 32, 4, 2, 0);
+    return c;
+}
