@@ -1,0 +1,186 @@
+/* test_plan.c: the planner: every refusal gives its reason, every legal flag set of the seeds plans, sizes
+ * add up. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "backend/backend.h"
+
+static const gg_device hopper = {.name = "hopper",
+                                 .cc = 90,
+                                 .sm_count = 132,
+                                 .smem_per_block = 232448,
+                                 .smem_per_sm = 233472,
+                                 .threads_per_sm = 2048};
+static const gg_problem forward = {
+    .op = GG_FORWARD, .dtype = GG_BF16, .gemm = GG_GEMM_ANY, .E = 8, .N = 256, .K = 128, .topk = 2, .T = 100};
+static const gg_config small = {
+    .mainloop = GG_MMA_SYNC, .block_m = 32, .block_n = 32, .block_k = 32, .num_warps = 4, .num_stages = 2};
+
+static gg_status plan(gg_problem p, gg_config c, gg_device d, gg_plan *out, char *reason) {
+    return gg_plan_make(&p, &c, &d, out, reason);
+}
+
+/* One change to a legal triple per row, and words of the reason it must give. */
+static void test_refusals(void **state) {
+    (void)state;
+    gg_plan out;
+    char reason[GG_REASON_SIZE];
+    assert_int_equal(plan(forward, small, hopper, &out, reason), GG_OK);
+    assert_string_equal(reason, "");
+#define CASE(status, words, ...)                                                                             \
+    do {                                                                                                     \
+        gg_problem p = forward;                                                                              \
+        gg_config c = small;                                                                                 \
+        gg_device d = hopper;                                                                                \
+        __VA_ARGS__;                                                                                         \
+        assert_int_equal(plan(p, c, d, &out, reason), status);                                               \
+        if (!strstr(reason, words)) fail_msg("reason '%s' lacks '%s'", reason, words);                       \
+    } while (0)
+    CASE(GG_ERR_ARGUMENT, "N is 12", p.N = 12);
+    CASE(GG_ERR_ARGUMENT, "K is 0", p.K = 0);
+    CASE(GG_ERR_ARGUMENT, "E is 0", p.E = 0);
+    CASE(GG_ERR_ARGUMENT, "topk is 0", p.topk = 0);
+    CASE(GG_ERR_ARGUMENT, "T is -1", p.T = -1);
+    CASE(GG_ERR_ARGUMENT, "32 bits", p.T = 1ll << 31);
+    CASE(GG_ERR_ARGUMENT, "unknown op", p.op = GG_NUM_OPS);
+    CASE(GG_ERR_ARGUMENT, "unknown dtype", p.dtype = GG_NUM_DTYPES);
+    CASE(GG_ERR_ARGUMENT, "unknown fusion", p.fusions = 64);
+    CASE(GG_ERR_ARGUMENT, "unknown tma", c.tma = 64);
+    CASE(GG_ERR_ARGUMENT, "unknown mainloop", c.mainloop = GG_NUM_MAINLOOPS);
+    CASE(GG_ERR_REFUSED, "permute_x with permute_y", p.fusions = GG_PERMUTE_X | GG_PERMUTE_Y);
+    CASE(GG_ERR_REFUSED, "permute_x in the second", p.fusions = GG_PERMUTE_X; p.gemm = GG_GEMM_SECOND);
+    CASE(GG_ERR_REFUSED, "permute_y in the first", p.fusions = GG_PERMUTE_Y; p.gemm = GG_GEMM_FIRST);
+    CASE(GG_ERR_REFUSED, "fuse_mul_post without permute_y", p.fusions = GG_FUSE_MUL_POST);
+    CASE(GG_ERR_REFUSED, "inference", p.fusions = GG_FUSE_MUL_POST | GG_PERMUTE_Y; p.op = GG_DX);
+    CASE(GG_ERR_REFUSED, "first GEMM", p.fusions = GG_FUSE_MUL_POST; p.gemm = GG_GEMM_FIRST);
+    CASE(GG_ERR_REFUSED, "use_tma_load_x with permute_x", p.fusions = GG_PERMUTE_X; c.tma = GG_TMA_LOAD_X);
+    CASE(GG_ERR_REFUSED, "use_tma_load_x with permute_x", p.fusions = GG_PERMUTE_X; c.tma = GG_TMA_LOAD_X;
+         p.op = GG_DW);
+    CASE(GG_ERR_REFUSED, "use_tma_load_dy with permute_y", p.fusions = GG_PERMUTE_Y; c.tma = GG_TMA_LOAD_DY;
+         p.op = GG_DX);
+    CASE(GG_ERR_REFUSED, "use_tma_load_dy with permute_y", p.fusions = GG_PERMUTE_Y; c.tma = GG_TMA_LOAD_DY;
+         p.op = GG_DW);
+    CASE(GG_ERR_REFUSED, "use_tma_store with permute_y", p.fusions = GG_PERMUTE_Y; c.tma = GG_TMA_STORE);
+    CASE(GG_ERR_REFUSED, "use_tma_store with permute_x", p.fusions = GG_PERMUTE_X; c.tma = GG_TMA_STORE;
+         p.op = GG_DX);
+    CASE(GG_ERR_REFUSED, "use_tma_load_dy in forward", c.tma = GG_TMA_LOAD_DY);
+    CASE(GG_ERR_REFUSED, "use_tma_load_w in dW", c.tma = GG_TMA_LOAD_W; p.op = GG_DW);
+    CASE(GG_ERR_REFUSED, "sm_90", c.tma = GG_TMA_STORE; d.cc = 80);
+    CASE(GG_ERR_REFUSED, "sm_80", d.cc = 75);
+    CASE(GG_ERR_REFUSED, "plain loads", c.tma = GG_TMA_STORE; c.mainloop = GG_REFERENCE);
+    CASE(GG_ERR_REFUSED, "BLOCK_SIZE_N is 48", c.block_n = 48);
+    CASE(GG_ERR_REFUSED, "num_warps is 3", c.num_warps = 3);
+    CASE(GG_ERR_REFUSED, "num_stages is 1", c.num_stages = 1);
+    CASE(GG_ERR_REFUSED, "too small for 8 warps", c.num_warps = 8);
+    CASE(GG_ERR_REFUSED, "accumulators", c.block_m = c.block_n = 256);
+    CASE(GG_ERR_REFUSED, "shared memory", c.block_m = c.block_n = 128; c.block_k = 256; c.num_warps = 8);
+#undef CASE
+}
+
+/* The seeds' flag sets: 16 per op without regard to the GEMM's place. */
+static void test_seed_flag_sets(void **state) {
+    (void)state;
+    static const unsigned loads[GG_NUM_OPS][2] = {
+        {GG_TMA_LOAD_W, GG_TMA_LOAD_X}, {GG_TMA_LOAD_DY, GG_TMA_LOAD_W}, {GG_TMA_LOAD_DY, GG_TMA_LOAD_X}};
+    static const unsigned permutes[] = {0, GG_PERMUTE_X, GG_PERMUTE_Y};
+    for (int op = 0; op < GG_NUM_OPS; op++) {
+        int legal = 0;
+        for (int set = 0; set < 3 * 8; set++) {
+            gg_problem p = forward;
+            gg_config c = small;
+            gg_plan out;
+            char reason[GG_REASON_SIZE];
+            p.op = (gg_op)op;
+            p.fusions = permutes[set / 8];
+            c.tma = (set & 1 ? loads[op][0] : 0) | (set & 2 ? loads[op][1] : 0) |
+                    (set & 4 ? (unsigned)GG_TMA_STORE : 0);
+            legal += gg_plan_make(&p, &c, &hopper, &out, reason) == GG_OK;
+        }
+        assert_int_equal(legal, 16);
+    }
+}
+
+static void test_sizes(void **state) {
+    (void)state;
+    gg_plan out;
+    char reason[GG_REASON_SIZE];
+    assert_int_equal(plan(forward, small, hopper, &out, reason), GG_OK);
+    assert_int_equal(out.threads, 128);
+    assert_int_equal(out.smem_bytes, 2 * (32 + 32) * 32 * 2 + 16);
+    assert_int_equal(out.grid, (200 / 32 + 8) * 8); /* row tiles for the worst routing x column tiles */
+    assert_string_equal(out.source, "mma_sync.cu");
+    assert_non_null(strstr(out.macros, "BLOCK_SIZE_M=32"));
+    assert_false(out.empty);
+
+    gg_problem empty = forward;
+    empty.T = 0;
+    assert_int_equal(plan(empty, small, hopper, &out, reason), GG_OK);
+    assert_true(out.empty);
+
+    gg_problem large = forward;
+    large.T = 100000;
+    assert_int_equal(plan(large, small, hopper, &out, reason), GG_OK);
+    assert_true(out.grid > 0 && out.grid % hopper.sm_count == 0);
+
+    gg_config reference = {.mainloop = GG_REFERENCE};
+    assert_int_equal(plan(forward, reference, hopper, &out, reason), GG_OK);
+    assert_string_equal(out.source, "reference.cu");
+}
+
+/* The same kernel serves every shape: only flags, type and config are in its identity. */
+static void test_identity_is_free_of_sizes(void **state) {
+    (void)state;
+    gg_plan a, b;
+    char reason[GG_REASON_SIZE];
+    gg_problem other = forward;
+    other.E = 3, other.N = 40, other.K = 328, other.T = 7, other.topk = 5;
+    assert_int_equal(plan(forward, small, hopper, &a, reason), GG_OK);
+    assert_int_equal(plan(other, small, hopper, &b, reason), GG_OK);
+    assert_string_equal(a.macros, b.macros);
+    other.dtype = GG_FP16;
+    assert_int_equal(plan(other, small, hopper, &b, reason), GG_OK);
+    assert_string_not_equal(a.macros, b.macros);
+}
+
+static void test_default_and_candidates_are_legal(void **state) {
+    (void)state;
+    static const unsigned fusions[] = {0, GG_PERMUTE_X, GG_PERMUTE_Y};
+    gg_device ampere = hopper;
+    ampere.cc = 80, ampere.smem_per_block = 101376;
+    const gg_device *devices[] = {&hopper, &ampere};
+    for (size_t d = 0; d < 2; d++)
+        for (int op = 0; op < GG_NUM_OPS; op++)
+            for (size_t f = 0; f < 3; f++) {
+                gg_problem p = forward;
+                p.op = (gg_op)op;
+                p.fusions = fusions[f];
+                for (int big = 0; big < 2; big++) {
+                    if (big) p.T = 8192, p.N = 2048, p.K = 768;
+                    gg_plan out;
+                    char reason[GG_REASON_SIZE];
+                    gg_config c = gg_default_config(&p, devices[d]);
+                    assert_int_equal(plan(p, c, *devices[d], &out, reason), GG_OK);
+                    gg_config configs[16];
+                    size_t n = gg_candidate_configs(&p, devices[d], configs, 16);
+                    assert_true(n >= 16);
+                    for (size_t i = 0; i < 16; i++)
+                        assert_int_equal(plan(p, configs[i], *devices[d], &out, reason), GG_OK);
+                }
+            }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_seed_flag_sets),
+        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_identity_is_free_of_sizes),
+        cmocka_unit_test(test_default_and_candidates_are_legal),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
