@@ -16,8 +16,11 @@ typedef struct mg_chain {
 } mg_chain;
 
 /* Compares `got` (rows x cols 16-bit patterns as stored by the kernel) with `golden` (rows in expert order).
- * row_map[i] is where expert-order row i was stored, NULL for the identity. dW: rows = E * N. Returns true when right;
- * fills `difference` either way. A check that could not fail (no elements, golden all zero where it should not be) sets
+ * row_map[i] is where expert-order row i was stored, NULL for the identity; row_expert[i] is its expert. dW: rows = E * N
+ * and both are NULL. Returns true when right; fills `difference` either way (but for its output's name): the first wrong
+ * element and the worst, or when all are right the worst of those; the error map in expert order, so that experts and
+ * tiles are bands of it. Errors that are not finite have an infinite bound_ratio and stay out of the ulp figures.
+ * A check that could not fail (no elements where there should be some, golden all zero where it should not be) sets
  * *mistrusted. NaN never passes. */
 bool mg_compare(mg_class cls, gg_dtype dtype, const mg_golden *golden, const uint16_t *got, const int32_t *row_map,
                 const mg_chain *chain, const int32_t *row_expert, mg_difference *difference, bool *mistrusted);

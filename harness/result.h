@@ -30,6 +30,9 @@ typedef struct mg_difference {
     double max_ulp, mean_ulp; /* over all compared elements, in units of the output type */
     double bound_ratio;       /* real: largest |error| / bound; exact: 0 or 1 */
     double tile_rms;          /* real: largest tile RMS over its limit */
+    double hard_ratio;        /* real: largest |error| / the proven bound alone (bound_ratio has the sharp one) */
+    int64_t worst_row, worst_col; /* of the element with the largest bound_ratio */
+    double worst_expected, worst_got;
     uint32_t map_rows, map_cols;             /* the error map's size, at most MG_MAP_SIZE each way */
     uint8_t map[MG_MAP_SIZE * MG_MAP_SIZE];  /* share of wrong elements per cell, 0-255, 0 only if none */
 } mg_difference;

@@ -28,7 +28,10 @@ typedef struct mg_subject {
 
 typedef const mg_subject *(*mg_subject_get_function)(void);
 
-/* The built-in rows ("moegemm" and "reference") by name, or a shared library by path (one with a slash). */
+/* The shipped kernels ("moegemm") and the same problem on the naive kernel ("reference"). */
+extern const mg_subject mg_subject_moegemm, mg_subject_reference;
+
+/* A built-in row by name, or a shared library by path (one with a slash), which stays loaded. */
 gg_status mg_subject_find(const char *name_or_path, const mg_subject **out, char error[512]);
 
 #endif
