@@ -1,0 +1,67 @@
+/* options.h: the command line of `moegemm run` and `moegemm list`: pytest's habitual options and our own. */
+#ifndef MG_OPTIONS_H
+#define MG_OPTIONS_H
+
+#include "execute.h"
+
+enum { MG_PATH_SIZE = 1024 };
+
+/* Exit statuses, pytest's. */
+enum {
+    MG_EXIT_OK = 0,
+    MG_EXIT_FAILED = 1,      /* a case failed, or ended in error or mistrusted */
+    MG_EXIT_INTERRUPTED = 2, /* Ctrl-C */
+    MG_EXIT_INTERNAL = 3,
+    MG_EXIT_USAGE = 4,
+    MG_EXIT_EMPTY = 5 /* nothing selected */
+};
+
+typedef enum mg_action { MG_ACTION_RUN, MG_ACTION_COLLECT, MG_ACTION_HELP, MG_ACTION_VERSION } mg_action;
+typedef enum mg_color { MG_COLOR_AUTO, MG_COLOR_YES, MG_COLOR_NO } mg_color;
+
+/* Filled by mg_options_parse. Strings point into argv, the environment or this struct: do not copy it. */
+typedef struct mg_options {
+    mg_action action;
+
+    /* selection (select.h) */
+    const char *keyword;    /* -k; NULL: all */
+    char *const *arguments; /* positional: exact ids and @idfile; points into argv, which is reordered */
+    size_t num_arguments;
+    bool last_failed;           /* --lf */
+    bool failed_first;          /* --ff */
+    uint32_t shard, num_shards; /* --shard i/n: shard 1..num_shards; 1/1 by default */
+
+    /* running */
+    /* --backend --device --subject --golden-dir --cache-dir --repeat --seed --sim-limit --autotune-limit
+     * --debug; golden_dir and cache_dir are always set */
+    mg_execute_options execute;
+    int workers;       /* -n; 0 (auto) by default */
+    long max_failures; /* -x, --maxfail; 0: no limit */
+    bool generate;     /* --generate: make the goldens that are missing before running */
+    double timeout;    /* --timeout, seconds a case; 0: the runner's default */
+
+    /* reporting */
+    int verbosity;        /* number of -v less number of -q */
+    bool no_capture;      /* -s: what a worker prints goes straight to the terminal */
+    long durations;       /* --durations; -1: not wanted, 0: all */
+    double durations_min; /* --durations-min, seconds */
+    bool show[256];       /* -r, by letter, with a and A expanded: show['f'], 'E', 's', 'x', 'X', 'p', 'P' */
+    const char *junit;    /* --junitxml; NULL: none */
+    const char *report;   /* --report, folder; NULL: the runner's default */
+    bool no_header;       /* --no-header */
+    mg_color color;       /* --color */
+
+    char paths[2][MG_PATH_SIZE]; /* behind execute.golden_dir and cache_dir when they are defaults */
+} mg_options;
+
+/* argv[0] is the subcommand's name and is skipped. GG_ERR_ARGUMENT: `error` holds one line without "ERROR: ".
+ */
+gg_status mg_options_parse(mg_options *options, int argc, char **argv, char error[MG_ERROR_SIZE]);
+
+/* Prints a usage error on stderr as every subcommand does ("ERROR: ...", then the hint); returns
+ * MG_EXIT_USAGE. */
+int mg_options_fail(const char *command, const char *error);
+/* --help, one screen. */
+void mg_options_help(const char *command);
+
+#endif
