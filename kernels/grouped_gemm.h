@@ -159,6 +159,7 @@ typedef struct gg_options {
     bool debug;            /* kernels check routing data and trap when it is out of range */
 } gg_options;
 
+/* `options` NULL: all defaults. On failure too *context is made where memory allows, for gg_error alone; gg_close it. */
 gg_status gg_open(gg_context **context, const gg_options *options);
 void gg_close(gg_context *context);
 const gg_device *gg_get_device(const gg_context *context);

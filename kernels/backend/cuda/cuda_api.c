@@ -57,11 +57,11 @@ bool cuda_driver_load(cuda_driver *driver, char why[GG_REASON_SIZE]) {
     return ok;
 }
 
-/* The places a toolkit puts NVRTC: the loader's path first, then $CUDA_HOME, then the default folder. */
+/* The places a toolkit puts NVRTC: the loader's path first, then $CUDA_HOME or its usual folder. */
 static void *nvrtc_open(void) {
     static const char *const names[] = {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"};
     const char *home = getenv("CUDA_HOME");
-    const char *const folders[] = {"", home ? home : "", "/usr/local/cuda"};
+    const char *const folders[] = {"", home ? home : "/usr/local/cuda"};
     for (size_t f = 0; f < sizeof folders / sizeof *folders; f++)
         for (size_t n = 0; n < sizeof names / sizeof *names; n++) {
             char path[GG_PATH_SIZE];

@@ -1,0 +1,296 @@
+/* autotune.c: searches configs on the real tensors and remembers timings in cache_dir/tuned.tsv.
+ *
+ * One line a timing, appended and synced as it is made, so a killed search loses nothing:
+ *   kind  device  driver  dtype  op  gemm  E  N  K  topk  fusions  bucket  config  kernel-digest  ms  tried
+ * checksum separated by tabs. `kind` is "time" or, once a search has ended, "best"; `tried` is how many
+ * candidates that search looked at. Lines whose checksum is wrong, such as a torn last one, count for
+ * nothing. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "backend/build.h"
+#include "context.h"
+
+enum { TIMINGS = 5, KEY_SIZE = 384, CONFIG_SIZE = 64, LINE_SIZE = 640 };
+
+/* --- the file
+ * --------------------------------------------------------------------------------------------------- */
+
+typedef struct store {
+    int fd;
+    char path[GG_PATH_SIZE + 16];
+    char *text; /* NUL-terminated */
+} store;
+
+static void store_close(store *s) {
+    if (s->fd >= 0) close(s->fd); /* gives up the lock too */
+    free(s->text);
+}
+
+/* For writing, waits until no other search holds the file: two searches would disturb each other's timings,
+ * and the second finds the first's answer. A missing file reads as an empty one. */
+static gg_status store_open(gg_context *context, bool writing, store *s) {
+    struct stat info = {0};
+    char folder[GG_PATH_SIZE];
+    *s = (store){.fd = -1};
+    snprintf(folder, sizeof folder, "%s", context->cache_dir);
+    snprintf(s->path, sizeof s->path, "%s/tuned.tsv", folder);
+    if (writing && !gg_make_folders(folder)) goto fault;
+    s->fd = open(s->path, writing ? O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC : O_RDONLY | O_CLOEXEC, 0644);
+    if (s->fd < 0 && (writing || errno != ENOENT)) goto fault;
+    if (writing)
+        while (flock(s->fd, LOCK_EX))
+            if (errno != EINTR) goto fault;
+    if (s->fd >= 0 && fstat(s->fd, &info)) goto fault;
+    if (!(s->text = malloc((size_t)info.st_size + 1))) goto fault;
+    ssize_t size = s->fd >= 0 ? pread(s->fd, s->text, (size_t)info.st_size, 0) : 0;
+    if (size < 0) goto fault;
+    s->text[size] = 0;
+    /* ends a line torn by a kill or a full disk, so that the next is whole */
+    if (writing && size > 0 && s->text[size - 1] != '\n' && write(s->fd, "\n", 1) != 1) goto fault;
+    return GG_OK;
+fault:
+    gg_fail(context, GG_ERR_IO, "cannot open '%s': %s (set MOEGEMM_CACHE to a folder that can be written)",
+            s->path, strerror(errno));
+    store_close(s);
+    return GG_ERR_IO;
+}
+
+static unsigned long long checksum(const char *text, size_t length) { return XXH3_64bits(text, length); }
+
+static bool is_whole(const char *line, size_t length) {
+    char expected[20];
+    const char *tab = memrchr(line, '\t', length);
+    if (!tab) return false;
+    snprintf(expected, sizeof expected, "\t%016llx", checksum(line, (size_t)(tab - line)));
+    return (size_t)(line + length - tab) == strlen(expected) && !memcmp(tab, expected, strlen(expected));
+}
+
+/* What follows `prefix` in the newest whole line that begins with it, NULL if none does. */
+static const char *store_find(const store *s, const char *prefix) {
+    const char *found = NULL;
+    size_t length = strlen(prefix);
+    for (const char *line = s->text, *end; *line; line = *end ? end + 1 : end) {
+        end = strchrnul(line, '\n');
+        if (!strncmp(line, prefix, length) && is_whole(line, (size_t)(end - line))) found = line + length;
+    }
+    return found;
+}
+
+static gg_status store_append(gg_context *context, const store *s, const char *kind, const char *key,
+                              const char *config, const char *digest, double ms, size_t tried) {
+    char line[LINE_SIZE];
+    int length =
+        snprintf(line, sizeof line, "%s\t%s\t%s\t%s\t%.6f\t%zu", kind, key, config, digest, ms, tried);
+    length +=
+        snprintf(line + length, sizeof line - (size_t)length, "\t%016llx\n", checksum(line, (size_t)length));
+    if (write(s->fd, line, (size_t)length) == length && !fsync(s->fd)) return GG_OK;
+    return gg_fail(context, GG_ERR_IO, "cannot write '%s': %s", s->path, strerror(errno));
+}
+
+/* --- keys
+ * ------------------------------------------------------------------------------------------------------- */
+
+/* What a timing depends on besides config and kernel: tokens per expert only by their power of two, because
+ * routing varies and timings do not jump inside an octave. */
+static void problem_key(const gg_context *context, const gg_problem *p, char key[KEY_SIZE]) {
+    const gg_device *device = gg_get_device(context);
+    int bucket = 0;
+    for (int64_t rows = p->T * p->topk / p->E; rows > 1; rows /= 2) bucket++;
+    snprintf(key, KEY_SIZE, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%u\t%d", device->name, device->driver,
+             gg_dtype_name(p->dtype), gg_op_name(p->op), (int)p->gemm, p->E, p->N, p->K, p->topk, p->fusions,
+             bucket);
+}
+
+static void config_text(const gg_config *c, char text[CONFIG_SIZE]) {
+    snprintf(text, CONFIG_SIZE, "%s-bm%d-bn%d-bk%d-w%d-s%d-tma%u", gg_mainloop_name(c->mainloop), c->block_m,
+             c->block_n, c->block_k, c->num_warps, c->num_stages, c->tma);
+}
+
+/* A config with its plan and the names it has in the file. */
+typedef struct candidate {
+    gg_plan plan;
+    char config[CONFIG_SIZE], digest[GG_DIGEST_SIZE];
+} candidate;
+
+static gg_status candidate_make(gg_context *context, const gg_problem *problem, const gg_config *config,
+                                candidate *out) {
+    char reason[GG_REASON_SIZE];
+    gg_status status = gg_plan_make(problem, config, gg_get_device(context), &out->plan, reason);
+    if (status) return gg_fail(context, status, "%s", reason);
+    gg_source source = gg_plan_source(&out->plan, context->debug);
+    config_text(config, out->config);
+    return gg_source_digest(&source, &context->target, out->digest);
+}
+
+/* The configs to search, `limit` at most (0: all); NULL when out of memory. */
+static gg_config *candidate_configs(gg_context *context, const gg_problem *problem, size_t limit,
+                                    size_t *count) {
+    const gg_device *device = gg_get_device(context);
+    *count = gg_candidate_configs(problem, device, NULL, 0);
+    if (limit && limit < *count) *count = limit;
+    gg_config *configs = malloc((*count + 1) * sizeof *configs); /* never of zero bytes */
+    if (configs) gg_candidate_configs(problem, device, configs, *count);
+    return configs;
+}
+
+/* The remembered best of at least `tried` candidates, if its kernel is still what it was. */
+static bool find_best(gg_context *context, const store *s, const gg_problem *problem, size_t tried,
+                      gg_config *best) {
+    char key[KEY_SIZE], prefix[KEY_SIZE + 8], config[CONFIG_SIZE], digest[GG_DIGEST_SIZE];
+    size_t line_tried, count;
+    bool found = false;
+    problem_key(context, problem, key);
+    snprintf(prefix, sizeof prefix, "best\t%s\t", key);
+    const char *rest = store_find(s, prefix);
+    if (!rest || sscanf(rest, "%63[^\t]\t%32[^\t]\t%*f\t%zu", config, digest, &line_tried) != 3 ||
+        line_tried < tried)
+        return false;
+    gg_config *configs = candidate_configs(context, problem, 0, &count);
+    for (size_t i = 0; configs && i < count && !found; i++) {
+        char text[CONFIG_SIZE];
+        candidate c;
+        config_text(&configs[i], text);
+        if (strcmp(text, config)) continue;
+        found = !candidate_make(context, problem, &configs[i], &c) && !strcmp(c.digest, digest);
+        *best = configs[i];
+    }
+    free(configs);
+    return found;
+}
+
+gg_config gg_resolve_config(gg_context *context, const gg_problem *problem) {
+    _Static_assert(sizeof(gg_problem) == 40, "gg_problem is hashed as bytes, so it must have no padding");
+    XXH128_hash_t key = XXH3_128bits(problem, sizeof *problem);
+    gg_config *known = gg_map_get(&context->tuned, key);
+    if (known) return *known;
+    gg_config config = gg_default_config(problem, gg_get_device(context));
+    store s;
+    if (problem->E > 0 && !store_open(context, false, &s)) {
+        gg_config best;
+        if (find_best(context, &s, problem, 0, &best)) config = best;
+        store_close(&s);
+    }
+    if ((known = malloc(sizeof *known))) {
+        *known = config;
+        if (!gg_map_put(&context->tuned, key, known)) free(known);
+    }
+    return config;
+}
+
+/* --- the search
+ * ------------------------------------------------------------------------------------------------- */
+
+static int by_value(const void *a, const void *b) {
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+/* Median with a cold L2: between the launches of a model other layers have used it. */
+static gg_status time_plan(gg_context *context, const gg_plan *plan, const gg_tensors *tensors, double *ms) {
+    gg_backend *backend = context->backend;
+    const gg_backend_ops *ops = backend->ops;
+    float times[TIMINGS];
+    gg_status status = gg_launch(context, plan, tensors, NULL); /* loads the kernel, warms up */
+    if (status) return status;
+    if ((status = ops->synchronize(backend))) return gg_fail_backend(context, status, "timing");
+    for (int i = 0; i < TIMINGS; i++) {
+        if ((status = ops->flush_cache(backend)) || (status = ops->timer_start(backend)))
+            return gg_fail_backend(context, status, "timing");
+        if ((status = gg_launch(context, plan, tensors, NULL))) return status;
+        if ((status = ops->timer_stop(backend, &times[i]))) return gg_fail_backend(context, status, "timing");
+    }
+    qsort(times, TIMINGS, sizeof *times, by_value);
+    *ms = times[TIMINGS / 2];
+    return GG_OK;
+}
+
+static bool find_time(const store *s, const char *key, const candidate *c, double *ms) {
+    char prefix[LINE_SIZE];
+    snprintf(prefix, sizeof prefix, "time\t%s\t%s\t%s\t", key, c->config, c->digest);
+    const char *rest = store_find(s, prefix);
+    return rest && sscanf(rest, "%lf", ms) == 1;
+}
+
+/* Compiles in parallel what is not timed yet. A kernel that fails here fails again, with its error, when it
+ * is timed. */
+static void build_ahead(gg_context *context, const store *s, const char *key, const candidate *candidates,
+                        size_t count) {
+    gg_build_job *jobs = calloc(count, sizeof *jobs); /* none: nothing is built ahead */
+    size_t used = 0;
+    double ms;
+    for (size_t i = 0; jobs && i < count; i++)
+        if (!find_time(s, key, &candidates[i], &ms))
+            jobs[used++] = (gg_build_job){.source = gg_plan_source(&candidates[i].plan, context->debug),
+                                          .target = context->target};
+    free(jobs);
+}
+
+gg_status gg_autotune(gg_context *context, const gg_problem *problem, const gg_tensors *tensors, size_t limit,
+                      gg_config *best, size_t *measured) {
+    char key[KEY_SIZE];
+    size_t count, fastest, timed = 0;
+    double fastest_ms = 0;
+    candidate *candidates = NULL, fallback;
+    gg_config *configs = NULL;
+    store s = {.fd = -1};
+    if (measured) *measured = 0;
+
+    *best = gg_default_config(problem, gg_get_device(context));
+    gg_status status = candidate_make(context, problem, best, &fallback), skipped = GG_OK;
+    if (status || fallback.plan.empty) return status;
+    if ((status = store_open(context, true, &s))) return status;
+    configs = candidate_configs(context, problem, limit, &count);
+    candidates = configs ? calloc(count + 1, sizeof *candidates) : NULL;
+    if (!candidates) {
+        status = gg_fail(context, GG_ERR_MEMORY, "out of memory");
+        goto out;
+    }
+    if (count == 0 || find_best(context, &s, problem, count, best)) goto out;
+
+    problem_key(context, problem, key);
+    for (size_t i = 0; i < count; i++)
+        if ((status = candidate_make(context, problem, &configs[i], &candidates[i]))) goto out;
+    build_ahead(context, &s, key, candidates, count);
+    fastest = count;
+    for (size_t i = 0; i < count; i++) {
+        candidate *c = &candidates[i];
+        double ms;
+        if (!find_time(&s, key, c, &ms)) {
+            if ((skipped = time_plan(context, &c->plan, tensors, &ms))) {
+                /* a config that does not run loses; a device that no longer answers ends the search */
+                if (skipped == GG_ERR_ARGUMENT || context->backend->ops->synchronize(context->backend)) {
+                    status = skipped;
+                    goto out;
+                }
+                continue;
+            }
+            timed++;
+            if ((status = store_append(context, &s, "time", key, c->config, c->digest, ms, 1))) goto out;
+        }
+        if (fastest == count || ms < fastest_ms) {
+            fastest = i;
+            fastest_ms = ms;
+        }
+    }
+    if (fastest == count) {
+        status = skipped;
+        goto out;
+    }
+    *best = configs[fastest];
+    status = store_append(context, &s, "best", key, candidates[fastest].config, candidates[fastest].digest,
+                          fastest_ms, count);
+    gg_forget_configs(context);
+out:
+    if (measured) *measured = timed;
+    store_close(&s);
+    free(candidates);
+    free(configs);
+    return status;
+}

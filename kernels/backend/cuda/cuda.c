@@ -1,0 +1,448 @@
+/* cuda.c: the backend that runs kernels on an NVIDIA GPU through the driver API. */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cuda_api.h"
+
+/* Twice the largest L2 known (126 MiB, B200): writing this much leaves nothing of an earlier launch there. */
+#define FLUSH_BYTES ((size_t)256 << 20)
+
+enum { LABEL_SIZE = 256 };
+
+struct gg_kernel {
+    gg_kernel *next;
+    cuda_module module;
+    cuda_function function;
+    uint32_t smem_allowed; /* dynamic shared memory the function may ask for so far */
+};
+
+typedef struct cuda_backend {
+    gg_backend base;
+    cuda_driver api;
+    cuda_device ordinal;
+    cuda_context context;
+    gg_device device;
+    gg_kernel *kernels;
+    void *flush;
+    cuda_event start, stop;
+    uint64_t launches;      /* since the last successful synchronize */
+    char label[LABEL_SIZE]; /* of the newest launch */
+} cuda_backend;
+
+/* What a launch may use before an attribute allows more. */
+enum { SMEM_DEFAULT = 48 * 1024 };
+
+static cuda_backend *self_of(gg_backend *backend) { return (cuda_backend *)backend; }
+
+/* Records "<what>: <driver's words>" and turns the driver's result into a status; `fault` is for results that
+ * have no status of their own. */
+__attribute__((format(printf, 4, 5))) static gg_status check(cuda_backend *b, cuda_result result,
+                                                             gg_status fault, const char *format, ...) {
+    char what[GG_ERROR_SIZE / 2], words[GG_ERROR_SIZE / 4];
+    va_list arguments;
+    if (!result) return GG_OK;
+    va_start(arguments, format);
+    vsnprintf(what, sizeof what, format, arguments);
+    va_end(arguments);
+    cuda_describe(&b->api, result, words, sizeof words);
+    snprintf(b->base.error, sizeof b->base.error, "%s: %s", what, words);
+    return result == CUDA_ERROR_OUT_OF_MEMORY ? GG_ERR_MEMORY : fault;
+}
+
+/* Kernel faults surface at the next wait. One launch outstanding is named for certain, of several only the
+ * last. */
+static gg_status wait_all(cuda_backend *b) {
+    cuda_result result = b->api.context_synchronize();
+    if (!result) {
+        b->launches = 0;
+        return GG_OK;
+    }
+    char words[GG_ERROR_SIZE / 4];
+    cuda_describe(&b->api, result, words, sizeof words);
+    if (b->launches <= 1)
+        snprintf(b->base.error, sizeof b->base.error, "%s in '%s'", words, b->label);
+    else
+        snprintf(b->base.error, sizeof b->base.error, "%s in one of %llu launches, the last '%s'", words,
+                 (unsigned long long)b->launches, b->label);
+    return GG_ERR_LAUNCH;
+}
+
+/* Any thread and any other user of the driver may have changed the current context. */
+static gg_status enter(cuda_backend *b) {
+    return check(b, b->api.context_set_current(b->context), GG_ERR_NO_DEVICE,
+                 "cannot enter the device's context");
+}
+
+static gg_status count_devices(cuda_driver *api, int *count, char why[GG_REASON_SIZE]) {
+    char words[GG_REASON_SIZE / 2];
+    if (!cuda_driver_load(api, why)) return GG_ERR_NO_DEVICE;
+    cuda_result result = api->init(0);
+    if (!result) result = api->device_get_count(count);
+    if (!result && *count > 0) return GG_OK;
+    cuda_describe(api, result, words, sizeof words);
+    snprintf(why, GG_REASON_SIZE, "no CUDA device: %s", result ? words : "the driver lists none");
+    return GG_ERR_NO_DEVICE;
+}
+
+/* A process that has started the driver cannot fork children that use it, and the caller may mean to; so
+ * where the driver is not loaded yet, a child asks. */
+bool gg_cuda_available(char why[GG_REASON_SIZE]) {
+    cuda_driver api;
+    int count, status, ends[2];
+    why[0] = 0;
+    if (cuda_driver_loaded()) return !count_devices(&api, &count, why);
+    if (pipe(ends)) {
+        snprintf(why, GG_REASON_SIZE, "cannot ask the CUDA driver: %s", strerror(errno));
+        return false;
+    }
+    pid_t child = fork();
+    if (child == 0) {
+        bool found = !count_devices(&api, &count, why);
+        ssize_t written = found ? 0 : write(ends[1], why, strlen(why));
+        _exit(found && written == 0 ? 0 : 1);
+    }
+    close(ends[1]);
+    ssize_t size = child > 0 ? read(ends[0], why, GG_REASON_SIZE - 1) : 0;
+    close(ends[0]);
+    why[size > 0 ? size : 0] = 0;
+    if (child > 0)
+        while (waitpid(child, &status, 0) < 0 && errno == EINTR) continue;
+    if (child > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0) return true;
+    if (!why[0]) snprintf(why, GG_REASON_SIZE, "the CUDA driver does not start");
+    return false;
+}
+
+/* The driver's own version is not in its interface, only the CUDA version it serves (13000 for 13.0). */
+static void name_versions(gg_device *device, int version) {
+    char driver[16] = "", compiler[128];
+    FILE *file = fopen("/sys/module/nvidia/version", "r");
+    if (file) {
+        if (fscanf(file, "%15s", driver) != 1) driver[0] = 0;
+        fclose(file);
+    }
+    snprintf(device->driver, sizeof device->driver, "%s%sCUDA %d.%d", driver, *driver ? " " : "",
+             version / 1000, version % 1000 / 10);
+    gg_cuda_compiler_version(compiler);
+    snprintf(device->compiler, sizeof device->compiler, "%.63s", compiler);
+}
+
+static cuda_result read_device(cuda_backend *b) {
+    const struct {
+        int attribute;
+        void *out;
+    } attributes[] = {
+        {CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, &b->device.sm_count},
+        {CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, &b->device.smem_per_block},
+        {CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR, &b->device.smem_per_sm},
+        {CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR, &b->device.threads_per_sm},
+    };
+    const cuda_driver *api = &b->api;
+    cuda_result result;
+    int value, major, minor, version;
+    for (size_t i = 0; i < sizeof attributes / sizeof *attributes; i++) {
+        if ((result = api->device_get_attribute(&value, attributes[i].attribute, b->ordinal))) return result;
+        memcpy(attributes[i].out, &value, sizeof value);
+    }
+    if ((result =
+             api->device_get_attribute(&major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, b->ordinal)))
+        return result;
+    if ((result =
+             api->device_get_attribute(&minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, b->ordinal)))
+        return result;
+    if ((result = api->device_get_name(b->device.name, sizeof b->device.name, b->ordinal))) return result;
+    if ((result = api->driver_get_version(&version))) return result;
+    b->device.cc = 10 * major + minor;
+    name_versions(&b->device, version);
+    return 0;
+}
+
+static void cuda_close(gg_backend *backend);
+
+static gg_status cuda_open(gg_backend **out, int device, char error[GG_ERROR_SIZE]) {
+    char why[GG_REASON_SIZE];
+    gg_status status;
+    int count;
+    cuda_backend *b = calloc(1, sizeof *b);
+    *out = NULL;
+    if (!b) {
+        snprintf(error, GG_ERROR_SIZE, "out of memory");
+        return GG_ERR_MEMORY;
+    }
+    b->base.ops = &gg_cuda_backend;
+    if ((status = count_devices(&b->api, &count, why))) {
+        snprintf(b->base.error, sizeof b->base.error, "%s", why);
+        goto out;
+    }
+    if (device < 0 || device >= count) {
+        snprintf(b->base.error, sizeof b->base.error, "no device %d: there are %d, counted from 0", device,
+                 count);
+        status = GG_ERR_NO_DEVICE;
+        goto out;
+    }
+    cuda_result result = b->api.device_get(&b->ordinal, device);
+    if (!result) result = read_device(b);
+    if (!result) result = b->api.context_retain(&b->context, b->ordinal);
+    if (!result) result = b->api.context_set_current(b->context);
+    if (!result) result = b->api.event_create(&b->start, CU_EVENT_DEFAULT);
+    if (!result) result = b->api.event_create(&b->stop, CU_EVENT_DEFAULT);
+    status = check(b, result, GG_ERR_NO_DEVICE, "cannot open device %d", device);
+out:
+    if (status) {
+        snprintf(error, GG_ERROR_SIZE, "%s", b->base.error);
+        cuda_close(&b->base);
+    } else {
+        *out = &b->base;
+    }
+    return status;
+}
+
+static void cuda_close(gg_backend *backend) {
+    cuda_backend *b = self_of(backend);
+    if (b->context) {
+        b->api.context_set_current(b->context);
+        b->api.context_synchronize(); /* nothing may still run in what is unloaded below */
+        if (b->flush) b->api.memory_free((cuda_address)(uintptr_t)b->flush);
+        if (b->start) b->api.event_destroy(b->start);
+        if (b->stop) b->api.event_destroy(b->stop);
+    }
+    for (gg_kernel *kernel = b->kernels, *next; kernel; kernel = next) {
+        next = kernel->next;
+        b->api.module_unload(kernel->module);
+        free(kernel);
+    }
+    if (b->context) b->api.context_release(b->ordinal);
+    free(b);
+}
+
+static const gg_device *cuda_device_of(const gg_backend *backend) {
+    return &((const cuda_backend *)backend)->device;
+}
+
+/* The "a" targets carry the instructions of one generation (TMA descriptors, wgmma); before sm_90 there are
+ * none. */
+static gg_target cuda_target(const gg_backend *backend) {
+    int cc = cuda_device_of(backend)->cc;
+    gg_target target;
+    snprintf(target.arch, sizeof target.arch, "sm_%d%s", cc, cc >= 90 ? "a" : "");
+    return target;
+}
+
+static gg_status cuda_alloc(gg_backend *backend, size_t bytes, void **out) {
+    cuda_backend *b = self_of(backend);
+    cuda_address address = 0;
+    gg_status status = enter(b);
+    /* the driver aligns to 256 bytes and refuses zero */
+    if (!status)
+        status = check(b, b->api.memory_alloc(&address, bytes ? bytes : 1), GG_ERR_MEMORY,
+                       "cannot allocate %zu bytes of device memory", bytes);
+    *out = (void *)(uintptr_t)address;
+    return status;
+}
+
+static void cuda_free(gg_backend *backend, void *memory) {
+    cuda_backend *b = self_of(backend);
+    if (memory && !enter(b)) b->api.memory_free((cuda_address)(uintptr_t)memory);
+}
+
+static gg_status cuda_upload(gg_backend *backend, void *dst, const void *src, size_t bytes) {
+    cuda_backend *b = self_of(backend);
+    gg_status status = enter(b);
+    if (status || !bytes || (status = wait_all(b))) return status;
+    cuda_result result = b->api.copy_to_device((cuda_address)(uintptr_t)dst, src, bytes);
+    /* from pageable memory the copy returns once staged; other streams must see it landed */
+    if (!result) result = b->api.stream_synchronize(NULL);
+    return check(b, result, GG_ERR_LAUNCH, "cannot copy %zu bytes to the device", bytes);
+}
+
+static gg_status cuda_download(gg_backend *backend, void *dst, const void *src, size_t bytes) {
+    cuda_backend *b = self_of(backend);
+    gg_status status = enter(b);
+    if (status || (status = wait_all(b)) || !bytes) return status;
+    return check(b, b->api.copy_to_host(dst, (cuda_address)(uintptr_t)src, bytes), GG_ERR_LAUNCH,
+                 "cannot copy %zu bytes from the device", bytes);
+}
+
+static gg_status cuda_copy(gg_backend *backend, void *dst, const void *src, size_t bytes, gg_stream stream) {
+    cuda_backend *b = self_of(backend);
+    gg_status status = enter(b);
+    if (status || !bytes) return status;
+    return check(b,
+                 b->api.copy_async((cuda_address)(uintptr_t)dst, (cuda_address)(uintptr_t)src, bytes, stream),
+                 GG_ERR_LAUNCH, "cannot copy %zu bytes on the device", bytes);
+}
+
+static gg_status cuda_fill(gg_backend *backend, void *dst, uint32_t word, size_t bytes, gg_stream stream) {
+    cuda_backend *b = self_of(backend);
+    gg_status status = enter(b);
+    if (status || !bytes) return status;
+    return check(b, b->api.set_words_async((cuda_address)(uintptr_t)dst, word, bytes / sizeof word, stream),
+                 GG_ERR_LAUNCH, "cannot fill %zu bytes on the device", bytes);
+}
+
+static void *read_file(const char *path) {
+    void *bytes = NULL;
+    long size;
+    FILE *file = fopen(path, "rb");
+    if (!file) return NULL;
+    if (!fseek(file, 0, SEEK_END) && (size = ftell(file)) > 0 && !fseek(file, 0, SEEK_SET) &&
+        (bytes = malloc(size)) && fread(bytes, 1, (size_t)size, file) != (size_t)size) {
+        free(bytes);
+        bytes = NULL;
+    }
+    fclose(file);
+    return bytes;
+}
+
+static gg_status cuda_load(gg_backend *backend, const char *path, const char *entry, gg_kernel **out) {
+    cuda_backend *b = self_of(backend);
+    gg_kernel *kernel = NULL;
+    void *image = NULL;
+    gg_status status = enter(b);
+    *out = NULL;
+    if (status) return status;
+    if (!(kernel = calloc(1, sizeof *kernel)) || !(image = read_file(path))) {
+        snprintf(b->base.error, sizeof b->base.error, "cannot read '%s': %s", path, strerror(errno));
+        status = GG_ERR_IO;
+        goto out;
+    }
+    status = check(b, b->api.module_load(&kernel->module, image), GG_ERR_LAUNCH, "cannot load '%s'", path);
+    if (status) goto out;
+    status = check(b, b->api.module_get_function(&kernel->function, kernel->module, entry), GG_ERR_LAUNCH,
+                   "no kernel '%s' in '%s'", entry, path);
+    if (status) {
+        b->api.module_unload(kernel->module);
+        goto out;
+    }
+    kernel->smem_allowed = SMEM_DEFAULT;
+    kernel->next = b->kernels;
+    *out = b->kernels = kernel;
+    kernel = NULL;
+out:
+    free(kernel);
+    free(image);
+    return status;
+}
+
+static gg_status cuda_tensor_map(gg_backend *backend, const gg_tensor_map_spec *spec, void *map) {
+    cuda_backend *b = self_of(backend);
+    const uint32_t steps[3] = {1, 1, 1};
+    const uint32_t span = spec->box[0] * 2;
+    int swizzle = span == 128  ? CU_TENSOR_MAP_SWIZZLE_128B
+                  : span == 64 ? CU_TENSOR_MAP_SWIZZLE_64B
+                  : span == 32 ? CU_TENSOR_MAP_SWIZZLE_32B
+                               : -1; /* refused below */
+    if (swizzle < 0) {
+        snprintf(b->base.error, sizeof b->base.error, "tensor map: no swizzle spans %u bytes (32, 64 or 128)",
+                 span);
+        return GG_ERR_ARGUMENT;
+    }
+    gg_status status = enter(b);
+    if (status) return status;
+    return check(b,
+                 b->api.tensor_map_encode(
+                     map, CU_TENSOR_MAP_DATA_TYPE_UINT16, (uint32_t)spec->rank, (void *)(uintptr_t)spec->base,
+                     spec->dims, spec->strides, spec->box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle,
+                     CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
+                 GG_ERR_ARGUMENT, "tensor map refused: rank %d, dims %llu x %llu x %llu, box %u x %u x %u",
+                 spec->rank, (unsigned long long)spec->dims[0], (unsigned long long)spec->dims[1],
+                 (unsigned long long)(spec->rank > 2 ? spec->dims[2] : 1), spec->box[0], spec->box[1],
+                 spec->rank > 2 ? spec->box[2] : 1);
+}
+
+static gg_status cuda_launch(gg_backend *backend, gg_kernel *kernel, const gg_launch_spec *spec,
+                             gg_stream stream) {
+    cuda_backend *b = self_of(backend);
+    void *arguments[] = {(void *)(uintptr_t)spec->params};
+    gg_status status = enter(b);
+    if (status) return status;
+    if (spec->smem_bytes > kernel->smem_allowed) {
+        status = check(
+            b,
+            b->api.function_set_attribute(kernel->function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                                          (int)spec->smem_bytes),
+            GG_ERR_LAUNCH, "cannot give '%s' %u bytes of shared memory", spec->label, spec->smem_bytes);
+        if (status) return status;
+        kernel->smem_allowed = spec->smem_bytes;
+    }
+    b->launches++;
+    snprintf(b->label, sizeof b->label, "%s", spec->label);
+    return check(b,
+                 b->api.launch_kernel(kernel->function, spec->grid, 1, 1, spec->threads, 1, 1,
+                                      spec->smem_bytes, stream, arguments, NULL),
+                 GG_ERR_LAUNCH, "cannot launch '%s' (%u blocks of %u threads, %u bytes of shared memory)",
+                 spec->label, spec->grid, spec->threads, spec->smem_bytes);
+}
+
+static gg_status cuda_synchronize(gg_backend *backend) {
+    cuda_backend *b = self_of(backend);
+    gg_status status = enter(b);
+    return status ? status : wait_all(b);
+}
+
+/* Non-blocking, so that work on it overlaps the default stream's. */
+static gg_status cuda_stream_new(gg_backend *backend, gg_stream *out) {
+    cuda_backend *b = self_of(backend);
+    cuda_stream stream = NULL;
+    gg_status status = enter(b);
+    if (!status)
+        status = check(b, b->api.stream_create(&stream, CU_STREAM_NON_BLOCKING), GG_ERR_LAUNCH,
+                       "cannot make a stream");
+    *out = stream;
+    return status;
+}
+
+static void cuda_stream_free(gg_backend *backend, gg_stream stream) {
+    cuda_backend *b = self_of(backend);
+    if (stream && !enter(b)) b->api.stream_destroy(stream);
+}
+
+static gg_status cuda_flush_cache(gg_backend *backend) {
+    cuda_backend *b = self_of(backend);
+    gg_status status = b->flush ? GG_OK : cuda_alloc(backend, FLUSH_BYTES, &b->flush);
+    return status ? status : cuda_fill(backend, b->flush, 0, FLUSH_BYTES, NULL);
+}
+
+static gg_status cuda_timer_start(gg_backend *backend) {
+    cuda_backend *b = self_of(backend);
+    gg_status status = enter(b);
+    return status ? status
+                  : check(b, b->api.event_record(b->start, NULL), GG_ERR_LAUNCH, "cannot start the timer");
+}
+
+static gg_status cuda_timer_stop(gg_backend *backend, float *milliseconds) {
+    cuda_backend *b = self_of(backend);
+    gg_status status = enter(b);
+    if (status) return status;
+    cuda_result result = b->api.event_record(b->stop, NULL);
+    if (!result) result = b->api.event_synchronize(b->stop);
+    if (!result) result = b->api.event_elapsed_time(milliseconds, b->start, b->stop);
+    return check(b, result, GG_ERR_LAUNCH, "cannot time '%s'", b->label);
+}
+
+const gg_backend_ops gg_cuda_backend = {
+    .name = "cuda",
+    .open = cuda_open,
+    .close = cuda_close,
+    .device = cuda_device_of,
+    .target = cuda_target,
+    .alloc = cuda_alloc,
+    .free = cuda_free,
+    .upload = cuda_upload,
+    .download = cuda_download,
+    .copy = cuda_copy,
+    .fill = cuda_fill,
+    .load = cuda_load,
+    .tensor_map = cuda_tensor_map,
+    .launch = cuda_launch,
+    .synchronize = cuda_synchronize,
+    .stream_new = cuda_stream_new,
+    .stream_free = cuda_stream_free,
+    .flush_cache = cuda_flush_cache,
+    .timer_start = cuda_timer_start,
+    .timer_stop = cuda_timer_stop,
+};

@@ -1,0 +1,46 @@
+/* context.h: the inside of a gg_context, shared by context.c, launch.c and autotune.c; not installed. */
+#ifndef GG_CONTEXT_H
+#define GG_CONTEXT_H
+
+#include <xxhash.h>
+
+#include "backend/backend.h"
+
+/* A hash map from what a thing was made of to the thing; 128 bits do not collide in practice. */
+typedef struct gg_map_slot {
+    XXH128_hash_t key;
+    void *value; /* NULL: free slot */
+} gg_map_slot;
+typedef struct gg_map {
+    gg_map_slot *slots;
+    size_t count, capacity; /* capacity 0 or a power of two */
+} gg_map;
+
+struct gg_context {
+    gg_backend *backend;
+    gg_target target;
+    bool debug;
+    gg_map kernels; /* gg_kernel, owned by the backend */
+    gg_map tuned;   /* malloc'ed gg_config: what a NULL config resolved to, by problem */
+    char cache_dir[GG_PATH_SIZE];
+    char error[GG_ERROR_SIZE];
+};
+
+void *gg_map_get(const gg_map *map, XXH128_hash_t key);
+bool gg_map_put(gg_map *map, XXH128_hash_t key, void *value); /* false: out of memory */
+
+/* gg_open on a given backend, which a test may have made up. */
+gg_status gg_open_on(gg_context **context, const gg_backend_ops *ops, const gg_options *options);
+
+/* Records the detail that gg_error returns; `fault` comes back. */
+__attribute__((format(printf, 3, 4))) gg_status gg_fail(gg_context *context, gg_status fault,
+                                                        const char *format, ...);
+/* Records the backend's detail under `what` when `status` is a failure; `status` comes back. */
+gg_status gg_fail_backend(gg_context *context, gg_status status, const char *what);
+
+/* The tuned config of a problem if the cache has one, else gg_default_config; remembered. */
+gg_config gg_resolve_config(gg_context *context, const gg_problem *problem);
+/* Forgets what was remembered, after tuning. */
+void gg_forget_configs(gg_context *context);
+
+#endif

@@ -1,0 +1,247 @@
+/* launch.c: checks tensors, fills the kernels' parameters and launches: the public operations. */
+#include <stdio.h>
+#include <string.h>
+
+#include "context.h"
+#include "device/params.h"
+
+/* --- tensors
+ * ---------------------------------------------------------------------------------------------------- */
+
+enum { X, W, DY, Y, DX, DW };
+
+/* Element tensors of gg_tensors: (rows, columns), rows T or M, or (E, N, K). */
+static const struct tensor {
+    const char *name;
+    size_t offset;
+    unsigned tma;       /* the config's bit for moving it by TMA */
+    bool weights;       /* (E, N, K) */
+    bool columns_n;     /* N columns, else K */
+    unsigned per_token; /* the fusion under which it has T rows, not M */
+} tensors_table[] = {
+    [X] = {"x", offsetof(gg_tensors, x), GG_TMA_LOAD_X, .per_token = GG_PERMUTE_X},
+    [W] = {"w", offsetof(gg_tensors, w), GG_TMA_LOAD_W, .weights = true},
+    [DY] = {"dy", offsetof(gg_tensors, dy), GG_TMA_LOAD_DY, .columns_n = true},
+    [Y] = {"y", offsetof(gg_tensors, y), GG_TMA_STORE, .columns_n = true},
+    [DX] = {"dx", offsetof(gg_tensors, dx), GG_TMA_STORE},
+    [DW] = {"dw", offsetof(gg_tensors, dw), GG_TMA_STORE, .weights = true},
+};
+
+/* Operands of an op, in the order of gemm_params: a, b, out. */
+enum { A, B, OUT, OPERANDS };
+static const int operands[GG_NUM_OPS][OPERANDS] = {
+    [GG_FORWARD] = {X, W, Y},
+    [GG_DX] = {DY, W, DX},
+    [GG_DW] = {DY, X, DW},
+};
+
+/* TMA's and the kernels' 16-byte accesses ask for it. */
+enum { TENSOR_ALIGNMENT = 16, PANEL_COLUMNS = 64 };
+
+static void *pointer_of(const gg_tensors *tensors, size_t offset) {
+    void *pointer;
+    memcpy(&pointer, (const char *)tensors + offset, sizeof pointer);
+    return pointer;
+}
+
+static gg_status check_pointer(gg_context *context, const char *name, const void *pointer, size_t alignment) {
+    if (!pointer) return gg_fail(context, GG_ERR_ARGUMENT, "missing tensor '%s'", name);
+    if ((uintptr_t)pointer % alignment)
+        return gg_fail(context, GG_ERR_ARGUMENT, "misaligned tensor '%s': %p is no multiple of %zu bytes",
+                       name, pointer, alignment);
+    return GG_OK;
+}
+
+static gg_status check_tensors(gg_context *context, const gg_problem *problem, const gg_tensors *tensors) {
+    const struct {
+        const char *name;
+        const void *pointer;
+        bool needed;
+    } routing[] = {
+        {"m_sizes", tensors->m_sizes, true},
+        {"gather_indices", tensors->gather_indices, problem->fusions & (GG_PERMUTE_X | GG_PERMUTE_Y)},
+        {"topk_weights", tensors->topk_weights, problem->fusions & GG_FUSE_MUL_POST},
+    };
+    gg_status status = GG_OK;
+    for (int i = 0; i < OPERANDS && !status; i++) {
+        const struct tensor *t = &tensors_table[operands[problem->op][i]];
+        status = check_pointer(context, t->name, pointer_of(tensors, t->offset), TENSOR_ALIGNMENT);
+    }
+    for (size_t i = 0; i < sizeof routing / sizeof *routing && !status; i++)
+        if (routing[i].needed)
+            status = check_pointer(context, routing[i].name, routing[i].pointer, sizeof(int32_t));
+    return status;
+}
+
+/* Every shared-memory tile is a row of panels of at most 64 columns (one 128-byte swizzle span), so a box is
+ * one panel: block_n or block_k columns cut to a panel; rows are block_m of a matrix, block_n of the weights.
+ */
+static gg_tensor_map_spec map_spec(const gg_plan *plan, const struct tensor *t, const void *base) {
+    const gg_problem *p = &plan->problem;
+    uint64_t columns = (uint64_t)(t->columns_n ? p->N : p->K);
+    uint64_t rows = (uint64_t)(t->weights ? p->N : p->fusions & t->per_token ? p->T : p->T * p->topk);
+    int block_columns = t->columns_n ? plan->config.block_n : plan->config.block_k;
+    return (gg_tensor_map_spec){
+        .base = base,
+        .rank = t->weights ? 3 : 2,
+        .dims = {columns, rows, (uint64_t)p->E},
+        .strides = {columns * 2, rows * columns * 2},
+        .box = {(uint32_t)(block_columns < PANEL_COLUMNS ? block_columns : PANEL_COLUMNS),
+                (uint32_t)(t->weights ? plan->config.block_n : plan->config.block_m), 1},
+    };
+}
+
+/* --- launching
+ * -------------------------------------------------------------------------------------------------- */
+
+gg_status gg_launch(gg_context *context, const gg_plan *plan, const gg_tensors *tensors, gg_stream stream) {
+    const gg_problem *p = &plan->problem;
+    gg_backend *backend = context->backend;
+    const gg_backend_ops *ops = backend->ops;
+    gg_kernel *kernel;
+    char label[GG_MACROS_SIZE + 64];
+    if (plan->empty) {
+        if (p->op != GG_DW) return GG_OK;
+        gg_status status = check_pointer(context, "dw", tensors->dw, TENSOR_ALIGNMENT);
+        if (status) return status;
+        size_t bytes = (size_t)p->E * (size_t)p->N * (size_t)p->K * 2;
+        return gg_fail_backend(context, ops->fill(backend, tensors->dw, 0, bytes, stream), "zeroing 'dw'");
+    }
+    gg_status status = check_tensors(context, p, tensors);
+    if (status) return status;
+
+    gemm_params params = {
+        .m_sizes = tensors->m_sizes,
+        .gather_indices = tensors->gather_indices,
+        .topk_weights = tensors->topk_weights,
+        .E = p->E,
+        .N = p->N,
+        .K = p->K,
+        .topk = p->topk,
+        .M = p->T * p->topk,
+    };
+    void *pointers[OPERANDS];
+    tensor_map *maps[OPERANDS] = {&params.map_a, &params.map_b, &params.map_out};
+    for (int i = 0; i < OPERANDS; i++) {
+        const struct tensor *t = &tensors_table[operands[p->op][i]];
+        pointers[i] = pointer_of(tensors, t->offset);
+        if (!(plan->config.tma & t->tma)) continue;
+        gg_tensor_map_spec spec = map_spec(plan, t, pointers[i]);
+        if ((status = gg_fail_backend(context, ops->tensor_map(backend, &spec, maps[i]), t->name)))
+            return status;
+    }
+    params.a = pointers[A];
+    params.b = pointers[B];
+    params.out = pointers[OUT];
+
+    gg_source source = gg_plan_source(plan, context->debug);
+    if ((status = gg_context_kernel(context, &source, plan->entry, &kernel))) return status;
+    snprintf(label, sizeof label, "%s %s", plan->source, plan->macros);
+    gg_launch_spec spec = {
+        .grid = plan->grid,
+        .threads = plan->threads,
+        .smem_bytes = plan->smem_bytes,
+        .params = &params,
+        .params_bytes = sizeof params,
+        .label = label,
+    };
+    return gg_fail_backend(context, ops->launch(backend, kernel, &spec, stream), gg_op_name(p->op));
+}
+
+static gg_status run(gg_context *context, gg_op op, const gg_problem *problem, const gg_config *config,
+                     const gg_tensors *tensors, gg_stream stream) {
+    gg_problem p = *problem;
+    gg_config resolved;
+    gg_plan plan;
+    char reason[GG_REASON_SIZE];
+    p.op = op;
+    if (!config) {
+        resolved = gg_resolve_config(context, &p);
+        config = &resolved;
+    }
+    gg_status status = gg_plan_make(&p, config, gg_get_device(context), &plan, reason);
+    if (status) return gg_fail(context, status, "%s", reason);
+    return gg_launch(context, &plan, tensors, stream);
+}
+
+gg_status gg_forward(gg_context *context, const gg_problem *problem, const gg_config *config,
+                     const gg_tensors *tensors, gg_stream stream) {
+    return run(context, GG_FORWARD, problem, config, tensors, stream);
+}
+
+gg_status gg_dX(gg_context *context, const gg_problem *problem, const gg_config *config,
+                const gg_tensors *tensors, gg_stream stream) {
+    return run(context, GG_DX, problem, config, tensors, stream);
+}
+
+gg_status gg_dW(gg_context *context, const gg_problem *problem, const gg_config *config,
+                const gg_tensors *tensors, gg_stream stream) {
+    return run(context, GG_DW, problem, config, tensors, stream);
+}
+
+/* --- reduction and backward
+ * ------------------------------------------------------------------------------------- */
+
+gg_status gg_reduce_topk(gg_context *context, gg_dtype dtype, int64_t T, int32_t topk, int32_t K,
+                         const void *dx_slots, void *dx_tokens, gg_stream stream) {
+    /* a block a chunk of 256 x 8 values, and at most 8 blocks, 2048 threads, a multiprocessor at once */
+    enum { THREADS = 256, VALUES = 8, BLOCKS_PER_SM = 8 };
+    gg_kernel *kernel;
+    char macros[16];
+    if ((unsigned)dtype >= GG_NUM_DTYPES || T < 0 || topk < 1 || K < VALUES || K % VALUES)
+        return gg_fail(context, GG_ERR_ARGUMENT,
+                       "bad shape for the top-k reduction: T %lld, topk %d, K %d (multiple of 8)",
+                       (long long)T, topk, K);
+    if (T == 0) return GG_OK;
+    gg_status status = check_pointer(context, "dx_slots", dx_slots, TENSOR_ALIGNMENT);
+    if (!status) status = check_pointer(context, "dx_tokens", dx_tokens, TENSOR_ALIGNMENT);
+    if (status) return status;
+
+    snprintf(macros, sizeof macros, "DTYPE=%d", (int)dtype);
+    gg_source source = {
+        .files = gg_embedded_sources, .root = "reduce_topk.cu", .macros = macros, .debug = context->debug};
+    if ((status = gg_context_kernel(context, &source, "reduce_topk", &kernel))) return status;
+    reduce_params params = {.dx_slots = dx_slots, .dx_tokens = dx_tokens, .T = T, .topk = topk, .K = K};
+    int64_t blocks = (T * (K / VALUES) + THREADS - 1) / THREADS;
+    int64_t most = (int64_t)BLOCKS_PER_SM * gg_get_device(context)->sm_count;
+    gg_launch_spec spec = {
+        .grid = (uint32_t)(blocks < most ? blocks : most),
+        .threads = THREADS,
+        .params = &params,
+        .params_bytes = sizeof params,
+        .label = "reduce_topk.cu",
+    };
+    return gg_fail_backend(context, context->backend->ops->launch(context->backend, kernel, &spec, stream),
+                           "reduce_topk");
+}
+
+static bool reduces(const gg_problem *problem) {
+    return (problem->fusions & GG_PERMUTE_X) && problem->topk > 1;
+}
+
+size_t gg_backward_workspace(const gg_problem *problem) {
+    if (!reduces(problem) || problem->T <= 0 || problem->K <= 0) return 0;
+    return (size_t)problem->T * (size_t)problem->topk * (size_t)problem->K * 2;
+}
+
+gg_status gg_backward(gg_context *context, const gg_problem *problem, const gg_config *config_dX,
+                      const gg_config *config_dW, const gg_tensors *tensors, void *workspace,
+                      gg_stream stream) {
+    gg_tensors slots = *tensors;
+    gg_status status;
+    if (problem->fusions & GG_FUSE_MUL_POST)
+        return gg_fail(context, GG_ERR_REFUSED, "fuse_mul_post in backward: it is for inference only");
+    if (reduces(problem)) {
+        /* an empty problem needs none */
+        if (problem->T > 0 && (status = check_pointer(context, "workspace", workspace, TENSOR_ALIGNMENT)))
+            return status;
+        slots.dx = workspace;
+    }
+    if ((status = gg_dX(context, problem, config_dX, &slots, stream))) return status;
+    if (reduces(problem)) {
+        status = gg_reduce_topk(context, problem->dtype, problem->T, problem->topk, problem->K, workspace,
+                                tensors->dx, stream);
+        if (status) return status;
+    }
+    return gg_dW(context, problem, config_dW, tensors, stream);
+}
