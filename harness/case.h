@@ -1,10 +1,12 @@
-/* case.h: what is tested: problems (golden/problems.tsv), cases (problem x function x flags x config), and their ids. */
+/* case.h: what is tested: problems (golden/problems.tsv), cases (problem x function x flags x config), and
+ * their ids. */
 #ifndef MG_CASE_H
 #define MG_CASE_H
 
 #include "grouped_gemm.h"
 
-/* Harness functions return gg_status too; messages for people go through `error` buffers, one line, no full stop. */
+/* Harness functions return gg_status too; messages for people go through `error` buffers, one line, no full
+ * stop. */
 enum { MG_ERROR_SIZE = 512, MG_ID_SIZE = 320, MG_KEY_SIZE = 128 };
 
 /* Data classes (DESIGN of the corpus: golden/README.md). */
@@ -21,11 +23,11 @@ typedef enum mg_class {
 
 /* Token distributions over the experts. */
 #define MG_DISTS(X)                                                                                          \
-    X(MG_MULT, "mult")               /* multinomial: uniform random choices, topk distinct experts a token */ \
-    X(MG_BALANCED, "balanced")       /* equal sizes, or as near as the numbers allow */                      \
-    X(MG_SKEWED, "skewed")           /* Zipf, s = 1.2 */                                                     \
-    X(MG_ONE, "one")                 /* one expert (the middle one) takes every slot */                      \
-    X(MG_EMPTY_FIRST, "emptyfirst")  /* uniform over all but the first expert(s) */                          \
+    X(MG_MULT, "mult")              /* multinomial: uniform random choices, topk distinct experts a token */ \
+    X(MG_BALANCED, "balanced")      /* equal sizes, or as near as the numbers allow */                       \
+    X(MG_SKEWED, "skewed")          /* Zipf, s = 1.2 */                                                      \
+    X(MG_ONE, "one")                /* one expert (the middle one) takes every slot */                       \
+    X(MG_EMPTY_FIRST, "emptyfirst") /* uniform over all but the first expert(s) */                           \
     X(MG_EMPTY_LAST, "emptylast")                                                                            \
     X(MG_EMPTY_MID, "emptymid")                                                                              \
     X(MG_EDGE, "edge") /* sizes cycle through 31 32 33 63 64 65 127 128 129 0 1 as the slots allow */
@@ -38,15 +40,17 @@ typedef enum mg_dist {
 
 /* Where the golden outputs of a problem are. */
 typedef enum mg_store {
-    MG_STORE_FILES, /* .npy files: committed under golden/ where small, else made by gen/ into the cache on first use */
-    MG_STORE_HASH       /* full-size: per-expert hashes in golden/hashes.tsv */
+    MG_STORE_FILES, /* .npy files: committed under golden/ where small, else made by gen/ into the cache on
+                       first use */
+    MG_STORE_HASH   /* full-size: per-expert hashes in golden/hashes.tsv */
 } mg_store;
 
-/* One routed problem: a row of golden/problems.tsv. W1 is the first GEMM (N = 2I, K = H, x from tokens), W2 the second
- * (N = H, K = I, x has M rows in expert order). */
+/* One routed problem: a row of golden/problems.tsv. W1 is the first GEMM (N = 2I, K = H, x from tokens), W2
+ * the second (N = H, K = I, x has M rows in expert order). */
 typedef struct mg_problem {
-    char key[MG_KEY_SIZE];     /* "W1-topk4-E16-T128-H128-I128-mult": folder of its arrays and part of the ids */
-    char routing[MG_KEY_SIZE]; /* "topk4-E16-T128-mult": folder of m_sizes and gather_indices under golden/routing */
+    char key[MG_KEY_SIZE]; /* "W1-topk4-E16-T128-H128-I128-mult": folder of its arrays and part of the ids */
+    char routing[MG_KEY_SIZE]; /* "topk4-E16-T128-mult": folder of m_sizes and gather_indices under
+                                  golden/routing */
     gg_gemm gemm;              /* GG_GEMM_FIRST is W1, GG_GEMM_SECOND W2 */
     int32_t E, topk, H, I, N, K;
     int64_t T, M;
@@ -55,19 +59,23 @@ typedef struct mg_problem {
     unsigned classes; /* 1u << mg_class */
     unsigned dtypes;  /* 1u << gg_dtype */
     unsigned groups;  /* which axes of the case table use it: MG_GROUP_* */
+    unsigned committed; /* which of its goldens are in the repository: see mg_is_committed */
 } mg_problem;
 
 enum {
-    MG_GROUP_SMALL = 1,     /* the seeds' twelve small models */
-    MG_GROUP_FIRST = 2,     /* the first of them, the only small one whose dX the seeds test */
-    MG_GROUP_LARGE = 4,     /* Llama-4-Scout and Qwen3-30B-A3B */
-    MG_GROUP_SHRUNK = 8,    /* Llama-4 with H = I = 1024, used by the seeds for dX */
-    MG_GROUP_RAGGED = 16    /* ours: distributions, sizes off the tile, T = 0, 1, 7, one expert, 128 experts */
+    MG_GROUP_SMALL = 1,  /* the seeds' twelve small models */
+    MG_GROUP_FIRST = 2,  /* the first of them, the only small one whose dX the seeds test */
+    MG_GROUP_LARGE = 4,  /* Llama-4-Scout and Qwen3-30B-A3B */
+    MG_GROUP_SHRUNK = 8, /* Llama-4 with H = I = 1024, used by the seeds for dX */
+    MG_GROUP_RAGGED = 16 /* ours: distributions, sizes off the tile, T = 0, 1, 7, one expert, 128 experts */
 };
 
 /* All problems, in file order, parsed once from the table embedded at build; never fails at run time. */
 const mg_problem *mg_problems(size_t *count);
 const mg_problem *mg_problem_find(const char *key);
+/* Whether a golden is in the repository, so that no Python is needed for it: what `forward and tma` needs on the
+ * simulator is. `output` as the op that makes it: forward y, dX dx, dW dw. */
+bool mg_is_committed(const mg_problem *problem, mg_class cls, gg_dtype dtype, gg_op output);
 
 /* Test functions, under the seeds' names. */
 typedef struct mg_function {
@@ -103,8 +111,12 @@ size_t mg_case_id(const mg_case *c, char id[MG_ID_SIZE]);
 /* The gg_problem of a case for one op of it (an autograd case has three). */
 gg_problem mg_case_problem(const mg_case *c, gg_op op);
 
-/* Multiply-adds of all launches of a case, once; what the simulator's work limit bounds. */
+/* Multiply-adds of all launches of a case, once; what the simulator's work limit bounds. 0 for a refusal. */
 double mg_case_work(const mg_case *c);
+
+/* The simulator's work limit by default: a case below it takes under a second, and the goldens of every
+ * forward case below it that uses TMA are committed. */
+enum { MG_SIM_LIMIT = 26000000 };
 
 const char *mg_class_name(mg_class cls);
 const char *mg_dist_name(mg_dist dist);
