@@ -1,0 +1,258 @@
+/* report.c: results.jsonl: a header line, a line for each result the moment it arrives, a summary line. */
+#include "report.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "report_internal.h"
+#include "runner.h"
+#include "version.h"
+
+enum { SCHEMA = 1, PRECISION = 9 /* digits that give any float32 back */ };
+
+struct mg_report {
+    int fd;
+    off_t size; /* whole lines only */
+    double synced;
+    bool dirty;
+    char path[GG_PATH_SIZE];
+};
+
+gg_status mg_cannot_write(const char *path, char error[MG_ERROR_SIZE]) {
+    int code = errno;
+    bool full = code == ENOSPC || code == EDQUOT;
+    snprintf(error, MG_ERROR_SIZE, "cannot write '%.300s': %s (%s--report DIR)", path, strerror(code),
+             full ? "free space or pass " : "pass ");
+    return GG_ERR_IO;
+}
+
+/* mkdir -p */
+static gg_status make_folders(const char *dir, char error[MG_ERROR_SIZE]) {
+    char path[GG_PATH_SIZE];
+    snprintf(path, sizeof path, "%s", dir);
+    for (char *p = path + 1;; p++) {
+        if (*p != '/' && *p) continue;
+        bool last = !*p;
+        *p = 0;
+        if (mkdir(path, 0777) && errno != EEXIST) return mg_cannot_write(path, error);
+        if (last) return GG_OK;
+        *p = '/';
+    }
+}
+
+/* A JSON string of any bytes: what is not UTF-8 becomes '?'. */
+static json_t *text(const char *s) {
+    json_t *value = json_string(s);
+    if (value) return value;
+    char *copy = strdup(s);
+    for (char *p = copy; p && *p; p++)
+        if (*p & 0x80) *p = '?';
+    value = json_string(copy ? copy : "");
+    free(copy);
+    return value;
+}
+
+/* JSON has no NaN and no infinities: those are the strings "nan", "inf", "-inf". */
+static json_t *number(double x) {
+    if (isnan(x)) return json_string("nan");
+    if (isinf(x)) return json_string(x > 0 ? "inf" : "-inf");
+    return json_real(x);
+}
+
+static json_t *hex(const uint8_t *bytes, size_t count) {
+    char digits[2 * MG_MAP_SIZE * MG_MAP_SIZE + 1] = "";
+    for (size_t i = 0; i < count; i++) sprintf(digits + 2 * i, "%02x", bytes[i]);
+    return json_string(digits);
+}
+
+static json_t *difference_json(const mg_difference *d) {
+    json_t *value = json_pack("{s:o, s:I, s:I, s:I, s:I, s:i, s:o, s:o, s:o, s:o, s:o, s:o}", "output",
+                              text(d->output), "compared", (json_int_t)d->compared, "wrong",
+                              (json_int_t)d->wrong, "row", (json_int_t)d->row, "col", (json_int_t)d->col,
+                              "expert", d->expert, "expected", number(d->expected), "got", number(d->got),
+                              "max_ulp", number(d->max_ulp), "mean_ulp", number(d->mean_ulp), "bound_ratio",
+                              number(d->bound_ratio), "tile_rms", number(d->tile_rms));
+    bool fits = d->map_rows <= MG_MAP_SIZE && d->map_cols <= MG_MAP_SIZE;
+    if (d->wrong && d->map_rows && d->map_cols && fits)
+        json_object_set_new(value, "map",
+                            json_pack("{s:i, s:i, s:o}", "rows", (int)d->map_rows, "cols", (int)d->map_cols,
+                                      "cells", hex(d->map, (size_t)d->map_rows * d->map_cols)));
+    return value;
+}
+
+static json_t *result_json(const char *id, const mg_result *r) {
+    char digest[17];
+    snprintf(digest, sizeof digest, "%016llx", (unsigned long long)r->digest);
+    json_t *value = json_pack("{s:o, s:s, s:I, s:o, s:i, s:o, s:o, s:s, s:o}", "id", text(id), "verdict",
+                              mg_verdict_name(r->verdict), "index", (json_int_t)r->index, "message",
+                              text(r->message), "repeats", (int)r->repeats, "seconds", number(r->seconds),
+                              "kernel_ms", number(r->kernel_ms), "digest", digest, "config", text(r->config));
+    if (r->difference.compared) json_object_set_new(value, "difference", difference_json(&r->difference));
+    return value;
+}
+
+static json_t *header_json(const mg_report_header *h) {
+    char now[40] = "";
+    time_t t = time(NULL);
+    struct tm local;
+    strftime(now, sizeof now, "%Y-%m-%dT%H:%M:%S%z", localtime_r(&t, &local));
+    const gg_device *d = h->device;
+    json_t *device = json_pack("{s:o, s:i, s:i, s:o, s:o}", "name", text(d->name), "cc", d->cc, "sm_count",
+                               d->sm_count, "driver", text(d->driver), "compiler", text(d->compiler));
+    return json_pack("{s:i, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:i, s:I, s:I, s:I}", "schema", SCHEMA,
+                     "version", MG_VERSION, "commit", MG_COMMIT, "time", now, "device", device, "backend",
+                     text(h->backend), "subject", text(h->subject), "command", text(h->command), "repro",
+                     text(h->repro), "workers", h->workers, "selected", (json_int_t)h->selected, "deselected",
+                     (json_int_t)h->deselected, "seed", (json_int_t)h->user_seed);
+}
+
+static json_t *summary_json(const mg_report_summary *s) {
+    json_t *value = json_pack("{s:I, s:b, s:o}", "not_run", (json_int_t)s->not_run, "interrupted",
+                              (int)s->interrupted, "seconds", number(s->seconds));
+    for (int v = 0; v < MG_NUM_VERDICTS; v++)
+        json_object_set_new(value, mg_verdict_name(v), json_integer((json_int_t)s->counts[v]));
+    return json_pack("{s:o}", "summary", value);
+}
+
+/* Takes `value`. */
+static gg_status write_line(mg_report *report, json_t *value, char error[MG_ERROR_SIZE]) {
+    gg_status status = GG_OK;
+    char *dump = value ? json_dumps(value, JSON_COMPACT | JSON_REAL_PRECISION(PRECISION)) : NULL;
+    char *line = NULL;
+    int length = dump ? asprintf(&line, "%s\n", dump) : -1;
+    if (length < 0) {
+        snprintf(error, MG_ERROR_SIZE, "out of memory for a line of '%.300s'", report->path);
+        status = GG_ERR_MEMORY;
+        goto out;
+    }
+    errno = ENOSPC; /* what a short write means */
+    if (write(report->fd, line, (size_t)length) != length) {
+        status = mg_cannot_write(report->path, error);
+        (void)!ftruncate(report->fd, report->size);
+        goto out;
+    }
+    report->size += length;
+    report->dirty = true;
+out:
+    if (length >= 0) free(line);
+    free(dump);
+    json_decref(value);
+    return status;
+}
+
+gg_status mg_report_open(mg_report **out, const char *dir, const mg_report_header *header,
+                         char error[MG_ERROR_SIZE]) {
+    gg_status status = make_folders(dir, error);
+    mg_report *report = NULL;
+    if (status) return status;
+    if (!(report = calloc(1, sizeof *report))) {
+        snprintf(error, MG_ERROR_SIZE, "out of memory");
+        return GG_ERR_MEMORY;
+    }
+    snprintf(report->path, sizeof report->path, "%s/results.jsonl", dir);
+    report->fd = open(report->path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0666);
+    status = report->fd < 0 ? mg_cannot_write(report->path, error)
+                            : write_line(report, header_json(header), error);
+    if (status) {
+        mg_report_close(report);
+        return status;
+    }
+    *out = report;
+    return GG_OK;
+}
+
+void mg_report_close(mg_report *report) {
+    if (!report) return;
+    if (report->fd >= 0) close(report->fd);
+    free(report);
+}
+
+const char *mg_report_path(const mg_report *report) { return report->path; }
+
+gg_status mg_report_add(mg_report *report, const char *id, const mg_result *result,
+                        char error[MG_ERROR_SIZE]) {
+    gg_status status = write_line(report, result_json(id, result), error);
+    return status ? status : mg_report_sync(report, false, error);
+}
+
+gg_status mg_report_sync(mg_report *report, bool now, char error[MG_ERROR_SIZE]) {
+    if (!report->dirty || (!now && mg_now() - report->synced < 1)) return GG_OK;
+    /* EINVAL: a pipe or a device has nothing to put on a disk */
+    if (fdatasync(report->fd) && errno != EINVAL && errno != EROFS)
+        return mg_cannot_write(report->path, error);
+    report->synced = mg_now();
+    report->dirty = false;
+    return GG_OK;
+}
+
+gg_status mg_report_end(mg_report *report, const mg_report_summary *summary, char error[MG_ERROR_SIZE]) {
+    gg_status status = write_line(report, summary_json(summary), error);
+    return status ? status : mg_report_sync(report, true, error);
+}
+
+void mg_report_default_dir(const char *root, char *dir, size_t size) {
+    char now[32];
+    time_t t = time(NULL);
+    struct tm local;
+    strftime(now, sizeof now, "%Y%m%d-%H%M%S", localtime_r(&t, &local));
+    snprintf(dir, size, "%s/%s-%.12s", root, now, MG_COMMIT);
+}
+
+void mg_report_link_latest(const char *root, const char *dir) {
+    char fresh[GG_PATH_SIZE], latest[GG_PATH_SIZE];
+    snprintf(fresh, sizeof fresh, "%s/.latest-%d", root, (int)getpid());
+    snprintf(latest, sizeof latest, "%s/latest", root);
+    const char *slash = strrchr(dir, '/');
+    if (symlink(slash ? slash + 1 : dir, fresh) == 0 && rename(fresh, latest)) unlink(fresh);
+}
+
+/* --- reading back
+ * ---------------------------------------------------------------------------------------------- */
+
+json_t *mg_line_next(FILE *in, mg_line *kind) {
+    static const char *const keys[MG_NUM_LINES] = {
+        [MG_LINE_HEADER] = "schema", [MG_LINE_RESULT] = "id", [MG_LINE_SUMMARY] = "summary"};
+    char *line = NULL;
+    size_t capacity = 0;
+    ssize_t length;
+    json_t *value = NULL;
+    while (!value && (length = getline(&line, &capacity, in)) > 0) {
+        value = json_loads(line, 0, NULL);
+        for (*kind = 0; value && *kind < MG_NUM_LINES && !json_object_get(value, keys[*kind]);) (*kind)++;
+        if (value && *kind == MG_NUM_LINES) {
+            json_decref(value);
+            value = NULL;
+        }
+    }
+    free(line);
+    return value;
+}
+
+gg_status mg_convert_open(const char *results_path, const char *path, FILE **in, FILE **out,
+                          char error[MG_ERROR_SIZE]) {
+    *out = NULL;
+    if (!(*in = fopen(results_path, "re"))) {
+        snprintf(error, MG_ERROR_SIZE, "cannot read '%.300s': %s", results_path, strerror(errno));
+        return GG_ERR_IO;
+    }
+    if ((*out = fopen(path, "we"))) return GG_OK;
+    gg_status status = mg_cannot_write(path, error);
+    fclose(*in);
+    return status;
+}
+
+gg_status mg_convert_close(const char *path, FILE *in, FILE *out, char error[MG_ERROR_SIZE]) {
+    fclose(in);
+    errno = ENOSPC; /* for an error that an earlier write met */
+    bool bad = ferror(out);
+    if (!fclose(out) && !bad) return GG_OK;
+    gg_status status = mg_cannot_write(path, error);
+    unlink(path);
+    return status;
+}

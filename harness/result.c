@@ -1,0 +1,14 @@
+/* result.c: the names and letters of the verdicts. */
+#include "result.h"
+
+static const struct {
+    const char *name;
+    char letter;
+} verdicts[] = {
+#define X(name, text, letter) [name] = {text, letter},
+    MG_VERDICTS(X)
+#undef X
+};
+
+const char *mg_verdict_name(mg_verdict verdict) { return verdicts[verdict].name; }
+char mg_verdict_letter(mg_verdict verdict) { return verdicts[verdict].letter; }
