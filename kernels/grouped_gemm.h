@@ -100,6 +100,7 @@ typedef struct gg_device {
     uint32_t smem_per_block;   /* most shared memory a block may ask for, bytes */
     uint32_t smem_per_sm;      /* bytes */
     uint32_t threads_per_sm;
+    uint64_t memory; /* of the device, bytes; 0 if unknown */
     char driver[32];           /* driver and compiler versions, for records */
     char compiler[64];
 } gg_device;

@@ -205,6 +205,7 @@ gg_status gg_build(const gg_source *source, const gg_target *target, const char 
     snprintf(temporary, sizeof temporary, "%s%sXXXXXX", path, temporary_mark);
     int fd = mkstemp(temporary);
     if (fd < 0) return file_fault("write", temporary, error);
+    fchmod(fd, 0644); /* users may share a cache */
     close(fd);
     status =
         sim ? gg_sim_compile(source, temporary, error) : gg_cuda_compile(source, target, temporary, error);

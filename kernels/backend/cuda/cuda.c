@@ -143,6 +143,7 @@ static cuda_result read_device(cuda_backend *b) {
     };
     const cuda_driver *api = &b->api;
     cuda_result result;
+    size_t memory;
     int value, major, minor, version;
     for (size_t i = 0; i < sizeof attributes / sizeof *attributes; i++) {
         if ((result = api->device_get_attribute(&value, attributes[i].attribute, b->ordinal))) return result;
@@ -155,7 +156,9 @@ static cuda_result read_device(cuda_backend *b) {
              api->device_get_attribute(&minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, b->ordinal)))
         return result;
     if ((result = api->device_get_name(b->device.name, sizeof b->device.name, b->ordinal))) return result;
+    if ((result = api->device_total_memory(&memory, b->ordinal))) return result;
     if ((result = api->driver_get_version(&version))) return result;
+    b->device.memory = memory;
     b->device.cc = 10 * major + minor;
     name_versions(&b->device, version);
     return 0;
