@@ -1,0 +1,333 @@
+/* async.c: shared memory and what reaches it asynchronously: cp.async, mbarriers, TMA loads and stores. */
+#include "sim.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+u8 *gg_sim_shared(gg_sim *sim, u32 address, u32 bytes, u32 alignment, gg_sim_access access, const char *what,
+                  const sim_site *site) {
+    u32 offset = address - SIM_SHARED_BASE;
+    if (bytes > sim->shared_bytes || offset > sim->shared_bytes - bytes)
+        gg_sim_fail(sim, site, "%s outside shared memory: %s of %u bytes at offset %d of %u", what,
+                    access == GG_SIM_READ || access == GG_SIM_ASYNC_READ ? "read" : "write", bytes,
+                    (int)offset, sim->shared_bytes);
+    if (address & (alignment - 1))
+        gg_sim_fail(sim, site, "misaligned %s: address 0x%x is not a multiple of %u", what, address,
+                    alignment);
+    return sim->api.shared + offset;
+}
+
+const void *gg_sim_shared_read(sim_api *api, const sim_site *site, u32 address, u32 bytes) {
+    gg_sim *sim = gg_sim_enter(api, site);
+    return gg_sim_shared(sim, address, bytes, bytes, GG_SIM_READ, "load", site);
+}
+
+void *gg_sim_shared_write(sim_api *api, const sim_site *site, u32 address, u32 bytes) {
+    gg_sim *sim = gg_sim_enter(api, site);
+    return gg_sim_shared(sim, address, bytes, bytes, GG_SIM_WRITE, "store", site);
+}
+
+void gg_sim_fence(sim_api *api, const sim_site *site, int kind) {
+    (void)kind; /* orders the proxies for a race checker; landing late already shows what a schedule can */
+    gg_sim_enter(api, site);
+}
+
+/* Room for one more item. */
+static void *grow(gg_sim *sim, void *items, u32 count, u32 *capacity, size_t item_bytes) {
+    if (count < *capacity) return items;
+    u32 larger = *capacity ? *capacity * 2 : 16;
+    void *moved = realloc(items, larger * item_bytes);
+    if (!moved) gg_sim_fail(sim, NULL, "out of memory for %u asynchronous operations", larger);
+    *capacity = larger;
+    return moved;
+}
+
+static void check_global(gg_sim *sim, const void *address, size_t bytes, const char *what,
+                         const sim_site *site) {
+    if (gg_sim_memory_holds(&sim->memory, address, bytes)) return;
+    char where[GG_REASON_SIZE];
+    gg_sim_memory_describe(&sim->memory, address, where);
+    gg_sim_fail(sim, site, "%s outside global memory: %zu bytes at %p, %s", what, bytes, address, where);
+}
+
+/* --- cp.async
+ * ------------------------------------------------------------------------------------------------------ */
+void gg_sim_cp_async(sim_api *api, const sim_site *site, u32 dst, const void *src, int bytes) {
+    gg_sim *sim = gg_sim_enter(api, site);
+    gg_sim_fiber *self = sim->current;
+    u8 *target = gg_sim_shared(sim, dst, 16, 16, GG_SIM_WRITE, "cp.async", site);
+    if ((uintptr_t)src & 15)
+        gg_sim_fail(sim, site, "misaligned cp.async: source %p is not a multiple of 16", src);
+    if (bytes < 0 || bytes > 16) gg_sim_fail(sim, site, "cp.async of %d bytes, not 0 to 16", bytes);
+    if (bytes) check_global(sim, src, (size_t)bytes, "cp.async", site);
+    memset(target, 0xff, 16);
+    self->copies = grow(sim, self->copies, self->last_copy, &self->copy_capacity, sizeof *self->copies);
+    self->copies[self->last_copy++] = (gg_sim_copy){
+        .src = src, .dst = dst - SIM_SHARED_BASE, .group = self->copy_group, .bytes = bytes, .site = site};
+}
+
+static void land_copy(gg_sim *sim, gg_sim_copy *copy) {
+    if (copy->landed) return;
+    u8 *target = sim->api.shared + copy->dst;
+    copy->landed = true;
+    if (copy->bytes == 16) {
+        memcpy(target, copy->src, 16);
+    } else {
+        memset(target, 0, 16);
+        memcpy(target, copy->src, copy->bytes ? (size_t)copy->bytes : 0);
+    }
+}
+
+void gg_sim_land_copy(gg_sim *sim) {
+    gg_sim_fiber *fiber = &sim->fibers[gg_sim_random(sim) % sim->threads];
+    u32 count = fiber->last_copy - fiber->first_copy;
+    if (count) land_copy(sim, &fiber->copies[fiber->first_copy + gg_sim_random(sim) % count]);
+}
+
+void gg_sim_cp_async_commit(sim_api *api, const sim_site *site) {
+    gg_sim_enter(api, site)->current->copy_group++;
+}
+
+void gg_sim_cp_async_wait(sim_api *api, const sim_site *site, int pending) {
+    gg_sim *sim = gg_sim_enter(api, site);
+    gg_sim_fiber *self = sim->current;
+    while (self->first_copy < self->last_copy) {
+        gg_sim_copy *copy = &self->copies[self->first_copy];
+        if ((int)copy->group >= (int)self->copy_group - pending) return;
+        land_copy(sim, copy);
+        self->first_copy++;
+    }
+    self->first_copy = self->last_copy = 0;
+}
+
+/* --- mbarrier
+ * -------------------------------------------------------------------------------------------------------- */
+enum { MBARRIER_MARK = 0x6d626172 };
+
+static gg_sim_mbarrier *find_mbarrier(gg_sim *sim, u32 address, gg_sim_access access, const sim_site *site) {
+    u32 words[2];
+    memcpy(words, gg_sim_shared(sim, address, 8, 8, access, "mbarrier", site), sizeof words);
+    if (words[0] != MBARRIER_MARK || words[1] >= sim->mbarrier_count ||
+        sim->mbarriers[words[1]].address != address)
+        gg_sim_fail(sim, site, "no mbarrier at 0x%x: not initialised yet, or overwritten", address);
+    return &sim->mbarriers[words[1]];
+}
+
+/* Ends the phase if nothing is outstanding; waiting threads look again. */
+static void complete_phase(gg_sim *sim, gg_sim_mbarrier *barrier) {
+    if (barrier->pending || barrier->tx) return;
+    barrier->phase++;
+    barrier->pending = barrier->count;
+    for (u32 i = 0; i < sim->warps_used; i++) {
+        sim->warps[i].ready |= barrier->waiting[i];
+        barrier->waiting[i] = 0;
+    }
+}
+
+void gg_sim_mbarrier_init(sim_api *api, const sim_site *site, u32 address, u32 count) {
+    gg_sim *sim = gg_sim_enter(api, site);
+    u8 *at = gg_sim_shared(sim, address, 8, 8, GG_SIM_WRITE, "mbarrier", site);
+    u32 index = 0;
+    while (index < sim->mbarrier_count && sim->mbarriers[index].address != address) index++;
+    if (index == GG_SIM_MBARRIERS) gg_sim_fail(sim, site, "more than %d mbarriers", GG_SIM_MBARRIERS);
+    if (index == sim->mbarrier_count) sim->mbarrier_count++;
+    if (count == 0) gg_sim_fail(sim, site, "mbarrier initialised for no arrivals");
+    sim->mbarriers[index] = (gg_sim_mbarrier){.address = address, .count = count, .pending = count};
+    u32 words[2] = {MBARRIER_MARK, index};
+    memcpy(at, words, sizeof words);
+}
+
+static void add_tx(gg_sim *sim, gg_sim_mbarrier *barrier, int64_t bytes, const sim_site *site) {
+    barrier->tx += bytes;
+    if (barrier->tx > GG_SIM_TX_LIMIT || barrier->tx < -GG_SIM_TX_LIMIT)
+        gg_sim_fail(sim, site, "mbarrier 0x%x counts %lld bytes, beyond its limit of %d", barrier->address,
+                    (long long)barrier->tx, GG_SIM_TX_LIMIT);
+}
+
+void gg_sim_mbarrier_arrive(sim_api *api, const sim_site *site, u32 address, u32 expected_bytes) {
+    gg_sim *sim = gg_sim_enter(api, site);
+    gg_sim_mbarrier *barrier = find_mbarrier(sim, address, GG_SIM_WRITE, site);
+    add_tx(sim, barrier, expected_bytes, site);
+    if (barrier->pending == 0)
+        gg_sim_fail(sim, site,
+                    "mbarrier 0x%x: arrival beyond its count of %u while %lld bytes are outstanding", address,
+                    barrier->count, (long long)barrier->tx);
+    barrier->pending--;
+    complete_phase(sim, barrier);
+}
+
+void gg_sim_mbarrier_wait(sim_api *api, const sim_site *site, u32 address, u32 parity) {
+    gg_sim *sim = gg_sim_enter(api, site);
+    gg_sim_fiber *self = sim->current;
+    gg_sim_mbarrier *barrier = find_mbarrier(sim, address, GG_SIM_READ, site);
+    if (parity > 1) gg_sim_fail(sim, site, "mbarrier_wait for parity %u, not 0 or 1", parity);
+    self->barrier = (u32)(barrier - sim->mbarriers);
+    self->parity = parity;
+    while ((barrier->phase & 1) == parity) {
+        barrier->waiting[self->warp - sim->warps] |= 1u << self->lane;
+        gg_sim_block(sim, GG_SIM_MBARRIER_WAIT);
+    }
+}
+
+/* --- TMA
+ * -------------------------------------------------------------------------------------------------------------
+ */
+/* Fills a transfer and checks its box in shared memory. The swizzle spans the box's rows and repeats every 8
+ * of them, so the box starts at a multiple of 8 rows: 1024, 512 or 256 bytes. */
+static gg_sim_transfer make_transfer(gg_sim *sim, const tensor_map *opaque, int rank, int x, int y, int z,
+                                     u32 shared, gg_sim_access access, const char *what,
+                                     const sim_site *site) {
+    gg_sim_transfer transfer = {.at = {x, y, z}, .shared = shared, .site = site};
+    memcpy(&transfer.map, opaque, sizeof transfer.map);
+    const gg_sim_map *map = &transfer.map;
+    if (map->magic != GG_SIM_MAP_MAGIC)
+        gg_sim_fail(sim, site, "%s through %p, which holds no tensor map", what, (const void *)opaque);
+    if (map->rank != rank)
+        gg_sim_fail(sim, site, "%s of rank %d through a tensor map of rank %d", what, rank, map->rank);
+    transfer.bytes = map->box[0] * map->box[1] * map->box[2] * 2;
+    u8 *box = gg_sim_shared(sim, shared, transfer.bytes, map->box[0] * 2 * 8, access, what, site);
+    if (access == GG_SIM_ASYNC_WRITE) memset(box, 0xff, transfer.bytes);
+    return transfer;
+}
+
+static void enqueue(gg_sim *sim, gg_sim_transfers *queue, const gg_sim_transfer *transfer) {
+    queue->items = grow(sim, queue->items, queue->count, &queue->capacity, sizeof *queue->items);
+    queue->items[queue->count++] = *transfer;
+}
+
+/* One row of the box: the 16-byte chunks lie swizzled in shared memory, and only elements inside the tensor
+ * move. */
+static void move_row(gg_sim *sim, const gg_sim_transfer *transfer, u8 *box, u32 y, u32 z, bool load) {
+    const gg_sim_map *map = &transfer->map;
+    u32 span = map->box[0] * 2, mask = span - 16, start = (z * map->box[1] + y) * span;
+    int64_t x = transfer->at[0], row = (int64_t)transfer->at[1] + y, plane = (int64_t)transfer->at[2] + z;
+    int64_t first = x < 0 ? -x : 0, end = (int64_t)map->dims[0] - x;
+    if (end > (int64_t)map->box[0]) end = map->box[0];
+    u8 line[128] = {0}, *inside = line, *global = NULL; /* the elements inside the tensor, here and there */
+    size_t bytes = 0;
+    if (row >= 0 && row < (int64_t)map->dims[1] && plane >= 0 && plane < (int64_t)map->dims[2] &&
+        first < end) {
+        bytes = (size_t)(end - first) * 2;
+        inside += first * 2;
+        global =
+            map->base + row * (int64_t)map->strides[0] + plane * (int64_t)map->strides[1] + (x + first) * 2;
+        check_global(sim, global, bytes, load ? "TMA load" : "TMA store", transfer->site);
+    }
+    if (load && bytes) memcpy(inside, global, bytes);
+    for (u32 c = 0; c < span; c += 16) {
+        u32 offset = start + c;
+        u8 *chunk = box + (offset ^ (offset >> 3 & mask));
+        memcpy(load ? chunk : line + c, load ? line + c : chunk, 16);
+    }
+    if (!load && bytes) memcpy(global, inside, bytes);
+}
+
+static void move_box(gg_sim *sim, const gg_sim_transfer *transfer, u8 *box, bool load) {
+    for (u32 z = 0; z < transfer->map.box[2]; z++)
+        for (u32 y = 0; y < transfer->map.box[1]; y++) move_row(sim, transfer, box, y, z, load);
+}
+
+void gg_sim_tma_load(sim_api *api, const sim_site *site, u32 dst, const tensor_map *map, int rank, int x,
+                     int y, int z, u32 barrier) {
+    gg_sim *sim = gg_sim_enter(api, site);
+    gg_sim_transfer transfer =
+        make_transfer(sim, map, rank, x, y, z, dst, GG_SIM_ASYNC_WRITE, "TMA load", site);
+    find_mbarrier(sim, barrier, GG_SIM_ASYNC_WRITE, site);
+    transfer.barrier = barrier;
+    enqueue(sim, &sim->loads, &transfer);
+}
+
+bool gg_sim_land_load(gg_sim *sim) {
+    if (!sim->loads.count) return false;
+    gg_sim_transfer *place = &sim->loads.items[gg_sim_random(sim) % sim->loads.count], transfer = *place;
+    *place = sim->loads.items[--sim->loads.count];
+    move_box(sim, &transfer, sim->api.shared + (transfer.shared - SIM_SHARED_BASE), true);
+    gg_sim_mbarrier *barrier = find_mbarrier(sim, transfer.barrier, GG_SIM_ASYNC_WRITE, transfer.site);
+    add_tx(sim, barrier, -(int64_t)transfer.bytes, transfer.site);
+    complete_phase(sim, barrier);
+    return true;
+}
+
+void gg_sim_tma_store(sim_api *api, const sim_site *site, const tensor_map *map, int rank, int x, int y,
+                      int z, u32 src) {
+    gg_sim *sim = gg_sim_enter(api, site);
+    gg_sim_transfer transfer =
+        make_transfer(sim, map, rank, x, y, z, src, GG_SIM_ASYNC_READ, "TMA store", site);
+    transfer.owner = sim->current;
+    transfer.group = sim->current->store_group;
+    enqueue(sim, &sim->stores, &transfer);
+}
+
+static void read_store(gg_sim *sim, gg_sim_transfer *store) {
+    if (store->data) return;
+    store->data = malloc(store->bytes);
+    if (!store->data)
+        gg_sim_fail(sim, store->site, "out of memory for a TMA store of %u bytes", store->bytes);
+    memcpy(store->data, sim->api.shared + (store->shared - SIM_SHARED_BASE), store->bytes);
+}
+
+/* Reads and writes the store at `index`, and removes it. */
+static void land_store(gg_sim *sim, u32 index) {
+    gg_sim_transfer *store = &sim->stores.items[index];
+    read_store(sim, store);
+    move_box(sim, store, store->data, false);
+    free(store->data);
+    *store = sim->stores.items[--sim->stores.count];
+}
+
+void gg_sim_tma_store_commit(sim_api *api, const sim_site *site) {
+    gg_sim_enter(api, site)->current->store_group++;
+}
+
+void gg_sim_tma_store_wait(sim_api *api, const sim_site *site, int pending, int only_reads) {
+    gg_sim *sim = gg_sim_enter(api, site);
+    gg_sim_fiber *self = sim->current;
+    for (u32 i = 0; i < sim->stores.count;) {
+        gg_sim_transfer *store = &sim->stores.items[i];
+        bool due = store->owner == self && (int)store->group < (int)self->store_group - pending;
+        if (due && only_reads) read_store(sim, store);
+        if (due && !only_reads)
+            land_store(sim, i);
+        else
+            i++;
+    }
+}
+
+/* --- ends
+ * ------------------------------------------------------------------------------------------------------------
+ */
+void gg_sim_reset_async(gg_sim *sim) {
+    for (u32 i = 0; i < sim->stores.count; i++) free(sim->stores.items[i].data);
+    sim->stores.count = sim->loads.count = sim->mbarrier_count = 0;
+    for (u32 i = 0; i < sim->threads; i++) {
+        gg_sim_fiber *fiber = &sim->fibers[i];
+        fiber->first_copy = fiber->last_copy = 0;
+        fiber->copy_group = fiber->store_group = 0;
+    }
+}
+
+void gg_sim_check_thread_exit(gg_sim *sim, gg_sim_fiber *fiber) {
+    if (fiber->first_copy < fiber->last_copy)
+        gg_sim_fail(sim, fiber->copies[fiber->first_copy].site,
+                    "thread exits with %u cp.async outstanding, the first",
+                    fiber->last_copy - fiber->first_copy);
+    for (u32 i = 0; i < sim->stores.count; i++)
+        if (sim->stores.items[i].owner == fiber && !sim->stores.items[i].data)
+            gg_sim_fail(sim, sim->stores.items[i].site,
+                        "thread exits before its TMA store has read shared memory, issued");
+}
+
+void gg_sim_check_block_exit(gg_sim *sim) {
+    if (sim->loads.count)
+        gg_sim_fail(sim, sim->loads.items[0].site, "block ends with %u TMA loads in flight, the first",
+                    sim->loads.count);
+    while (sim->stores.count) land_store(sim, sim->stores.count - 1);
+}
+
+void gg_sim_free_async(gg_sim *sim) {
+    for (u32 i = 0; i < sim->stores.count; i++) free(sim->stores.items[i].data);
+    free(sim->stores.items);
+    free(sim->loads.items);
+    for (u32 i = 0; i < GG_SIM_MAX_THREADS; i++) free(sim->fibers[i].copies);
+}

@@ -1,0 +1,346 @@
+/* backend.c: the simulator as a backend: device memory is host memory, and a launch runs to its end before it
+ * returns. */
+#include "sim.h"
+
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+struct gg_kernel {
+    struct gg_kernel *next;
+    void *library;
+    const sim_kernel *entry;
+    void (*bind)(sim_api *);
+};
+
+typedef struct sim_backend {
+    gg_backend base; /* first */
+    gg_device device;
+    gg_kernel *kernels;
+    struct timespec timer;
+    gg_sim sim;
+} sim_backend;
+
+static sim_backend *self_of(gg_backend *backend) { return (sim_backend *)backend; }
+
+static gg_status refuse(gg_backend *backend, gg_status status, const char *what, const char *subject) {
+    snprintf(backend->error, GG_ERROR_SIZE, "%s '%s'", what, subject);
+    return status;
+}
+
+static void *map_pages(size_t bytes, int protection) {
+    void *pages = mmap(NULL, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return pages == MAP_FAILED ? NULL : pages;
+}
+
+/* Stacks and shared memory, with guard pages. */
+static bool map_machine(gg_sim *sim) {
+    sim->page_bytes = (size_t)sysconf(_SC_PAGESIZE);
+    sim->stack_stride = sim->page_bytes + GG_SIM_STACK_BYTES;
+    size_t shared = (GG_SIM_SHARED_BYTES + sim->page_bytes - 1) / sim->page_bytes * sim->page_bytes;
+    sim->shared_area_bytes = shared + 2 * sim->page_bytes;
+    sim->stacks = map_pages(GG_SIM_MAX_THREADS * sim->stack_stride, PROT_READ | PROT_WRITE);
+    sim->shared_area = map_pages(sim->shared_area_bytes, PROT_NONE);
+    sim->signal_stack = map_pages(GG_SIM_SIGNAL_STACK_BYTES, PROT_READ | PROT_WRITE);
+    if (!sim->stacks || !sim->shared_area || !sim->signal_stack) return false;
+    for (size_t i = 0; i < GG_SIM_MAX_THREADS; i++)
+        if (mprotect(sim->stacks + i * sim->stack_stride, sim->page_bytes, PROT_NONE)) return false;
+    return mprotect(sim->shared_area + sim->page_bytes, shared, PROT_READ | PROT_WRITE) == 0;
+}
+
+static void unmap_machine(gg_sim *sim) {
+    if (sim->stacks) munmap(sim->stacks, GG_SIM_MAX_THREADS * sim->stack_stride);
+    if (sim->shared_area) munmap(sim->shared_area, sim->shared_area_bytes);
+    if (sim->signal_stack) munmap(sim->signal_stack, GG_SIM_SIGNAL_STACK_BYTES);
+}
+
+static void sim_close(gg_backend *backend) {
+    sim_backend *self = self_of(backend);
+    if (!self) return;
+    gg_sim *sim = &self->sim;
+    while (self->kernels) {
+        gg_kernel *kernel = self->kernels;
+        self->kernels = kernel->next;
+        dlclose(kernel->library);
+        free(kernel);
+    }
+    gg_sim_free_async(sim);
+    gg_sim_memory_close(&sim->memory);
+    unmap_machine(sim);
+    free(self);
+}
+
+static gg_status sim_open(gg_backend **out, int device, char error[GG_ERROR_SIZE]) {
+    *out = NULL;
+    if (device != 0) {
+        snprintf(error, GG_ERROR_SIZE, "no device %d: the simulator has device 0 only", device);
+        return GG_ERR_NO_DEVICE;
+    }
+    sim_backend *self = aligned_alloc(64, (sizeof *self + 63) & ~(size_t)63);
+    if (!self) goto no_memory;
+    memset(self, 0, sizeof *self);
+    self->base.ops = &gg_sim_backend;
+    gg_sim *sim = &self->sim;
+    if (!map_machine(sim)) goto no_memory;
+#define X(result, name, arguments) .do_##name = gg_sim_##name,
+    sim->api = (sim_api){SIM_FUNCTIONS(X)};
+#undef X
+    sim->error = self->base.error;
+    sim->launcher.sim = sim;
+    for (u32 i = 0; i < GG_SIM_MAX_THREADS; i++) {
+        gg_sim_warp *warp = &sim->warps[i / GG_SIM_LANES];
+        if (i % GG_SIM_LANES == 0) warp->fibers = &sim->fibers[i];
+        sim->fibers[i].index.x = i;
+        sim->fibers[i].lane = i % GG_SIM_LANES;
+        sim->fibers[i].warp = warp;
+        sim->fibers[i].sim = sim;
+    }
+    const char *seed = getenv("MOEGEMM_SIM_SEED");
+    sim->options.seed = seed ? strtoull(seed, NULL, 0) : 0;
+
+    self->device = (gg_device){
+        .name = "simulator",
+        .cc = 90,
+        .sm_count = 3, /* small and odd, so that persistent blocks take several tiles each, unevenly */
+        .smem_per_block = GG_SIM_SHARED_BYTES,
+        .smem_per_sm = 228 * 1024,
+        .threads_per_sm = 2048,
+        .driver = "cpu",
+    };
+    char version[128];
+    gg_sim_compiler_version(version);
+    snprintf(self->device.compiler, sizeof self->device.compiler, "%.63s", version);
+    *out = &self->base;
+    return GG_OK;
+no_memory:
+    snprintf(error, GG_ERROR_SIZE, "out of memory for the simulator's stacks");
+    if (self) unmap_machine(&self->sim);
+    free(self);
+    return GG_ERR_MEMORY;
+}
+
+void gg_sim_configure(gg_backend *backend, gg_sim_options options) {
+    self_of(backend)->sim.options = options;
+}
+
+static const gg_device *sim_device(const gg_backend *backend) {
+    return &((const sim_backend *)backend)->device;
+}
+
+static gg_target sim_target(const gg_backend *backend) {
+    (void)backend;
+    return (gg_target){.arch = "sim"};
+}
+
+static gg_status sim_alloc(gg_backend *backend, size_t bytes, void **out) {
+    gg_status status = gg_sim_memory_alloc(&self_of(backend)->sim.memory, bytes, out);
+    if (status) snprintf(backend->error, GG_ERROR_SIZE, "out of memory for %zu bytes", bytes);
+    return status;
+}
+
+static void sim_free(gg_backend *backend, void *data) {
+    if (data) gg_sim_memory_free(&self_of(backend)->sim.memory, data);
+}
+
+/* The transfers check what the driver would: the device side must be allocated. */
+static gg_status check_device(gg_backend *backend, const void *data, size_t bytes, const char *what) {
+    if (!bytes || gg_sim_memory_holds(&self_of(backend)->sim.memory, data, bytes)) return GG_OK;
+    char where[GG_REASON_SIZE];
+    gg_sim_memory_describe(&self_of(backend)->sim.memory, data, where);
+    snprintf(backend->error, GG_ERROR_SIZE, "%s of %zu bytes at %p outside device memory: %s", what, bytes,
+             data, where);
+    return GG_ERR_ARGUMENT;
+}
+
+static gg_status sim_upload(gg_backend *backend, void *dst, const void *src, size_t bytes) {
+    gg_status status = check_device(backend, dst, bytes, "upload");
+    if (status == GG_OK && bytes) memcpy(dst, src, bytes);
+    return status;
+}
+
+static gg_status sim_download(gg_backend *backend, void *dst, const void *src, size_t bytes) {
+    gg_status status = check_device(backend, src, bytes, "download");
+    if (status == GG_OK && bytes) memcpy(dst, src, bytes);
+    return status;
+}
+
+static gg_status sim_copy(gg_backend *backend, void *dst, const void *src, size_t bytes, gg_stream stream) {
+    (void)stream;
+    gg_status status = check_device(backend, src, bytes, "copy source");
+    if (status == GG_OK) status = check_device(backend, dst, bytes, "copy target");
+    if (status == GG_OK && bytes) memmove(dst, src, bytes);
+    return status;
+}
+
+static gg_status sim_fill(gg_backend *backend, void *dst, uint32_t word, size_t bytes, gg_stream stream) {
+    (void)stream;
+    if (bytes % 4) {
+        snprintf(backend->error, GG_ERROR_SIZE, "fill of %zu bytes, not a multiple of 4", bytes);
+        return GG_ERR_ARGUMENT;
+    }
+    gg_status status = check_device(backend, dst, bytes, "fill");
+    if (status == GG_OK)
+        for (size_t i = 0; i < bytes / 4; i++) ((uint32_t *)dst)[i] = word;
+    return status;
+}
+
+/* dlsym gives an object pointer where a function pointer is wanted */
+typedef union symbol {
+    void *object;
+    void (*bind)(sim_api *);
+} symbol;
+
+static gg_status sim_load(gg_backend *backend, const char *path, const char *entry, gg_kernel **out) {
+    sim_backend *self = self_of(backend);
+    *out = NULL;
+    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (!library) return refuse(backend, GG_ERR_IO, "cannot load kernel", dlerror());
+    char name[128];
+    snprintf(name, sizeof name, "sim_kernel_%s", entry);
+    symbol bind = {.object = dlsym(library, "sim_bind")}, kernel = {.object = dlsym(library, name)};
+    gg_kernel *loaded = bind.object && kernel.object ? malloc(sizeof *loaded) : NULL;
+    if (!loaded) {
+        dlclose(library);
+        return bind.object && kernel.object
+                   ? refuse(backend, GG_ERR_MEMORY, "out of memory for kernel", entry)
+                   : refuse(backend, GG_ERR_ARGUMENT, "no such kernel", entry);
+    }
+    *loaded =
+        (gg_kernel){.next = self->kernels, .library = library, .entry = kernel.object, .bind = bind.bind};
+    self->kernels = loaded;
+    *out = loaded;
+    return GG_OK;
+}
+
+/* What cuTensorMapEncodeTiled asks for. */
+static const char *map_fault(const gg_tensor_map_spec *spec) {
+    if (spec->rank != 2 && spec->rank != 3) return "rank is not 2 or 3";
+    if (!spec->base || (uintptr_t)spec->base % 16) return "base is not a multiple of 16";
+    for (int i = 0; i < spec->rank; i++) {
+        if (spec->dims[i] == 0 || spec->dims[i] > 1ull << 32) return "dimension is not 1 to 2^32";
+        if (spec->box[i] == 0 || spec->box[i] > 256) return "box is not 1 to 256";
+        if (i && (spec->strides[i - 1] % 16 || spec->strides[i - 1] >= 1ull << 40))
+            return "stride is not a multiple of 16 below 2^40";
+    }
+    if (spec->box[0] != 16 && spec->box[0] != 32 && spec->box[0] != 64)
+        return "inner box is not 32, 64 or 128 bytes";
+    return NULL;
+}
+
+static gg_status sim_tensor_map(gg_backend *backend, const gg_tensor_map_spec *spec, void *map_128_bytes) {
+    const char *fault = map_fault(spec);
+    if (fault) {
+        snprintf(backend->error, GG_ERROR_SIZE, "bad tensor map: %s", fault);
+        return GG_ERR_ARGUMENT;
+    }
+    bool deep = spec->rank == 3;
+    gg_sim_map map = {
+        .magic = GG_SIM_MAP_MAGIC,
+        .base = (u8 *)(uintptr_t)spec->base,
+        .dims = {spec->dims[0], spec->dims[1], deep ? spec->dims[2] : 1},
+        .strides = {spec->strides[0], deep ? spec->strides[1] : 0},
+        .box = {spec->box[0], spec->box[1], deep ? spec->box[2] : 1},
+        .rank = spec->rank,
+    };
+    _Static_assert(sizeof map <= sizeof(tensor_map), "the map fits into what kernels pass");
+    memset(map_128_bytes, 0, sizeof(tensor_map));
+    memcpy(map_128_bytes, &map, sizeof map);
+    return GG_OK;
+}
+
+/* What cuLaunchKernel asks for, and what only a GPU's silence would answer. */
+static gg_status check_launch(gg_backend *backend, const gg_kernel *kernel, const gg_launch_spec *spec) {
+    const char *label = spec->label ? spec->label : "?";
+    const sim_kernel *entry = kernel->entry;
+    if (spec->threads == 0 || spec->threads % GG_SIM_LANES || spec->threads > entry->max_threads ||
+        spec->threads > GG_SIM_MAX_THREADS)
+        snprintf(backend->error, GG_ERROR_SIZE,
+                 "launch of '%s' with %u threads, not a multiple of 32 up to its bound of %u", label,
+                 spec->threads, entry->max_threads);
+    else if (spec->grid == 0)
+        snprintf(backend->error, GG_ERROR_SIZE, "launch of '%s' with no blocks", label);
+    else if (spec->smem_bytes > GG_SIM_SHARED_BYTES)
+        snprintf(backend->error, GG_ERROR_SIZE, "launch of '%s' with %u bytes of shared memory, above %d",
+                 label, spec->smem_bytes, GG_SIM_SHARED_BYTES);
+    else if (spec->params_bytes != entry->params_bytes)
+        snprintf(backend->error, GG_ERROR_SIZE,
+                 "launch of '%s' with %zu bytes of parameters, the kernel takes %u", label,
+                 spec->params_bytes, entry->params_bytes);
+    else
+        return GG_OK;
+    return GG_ERR_LAUNCH;
+}
+
+static gg_status sim_launch(gg_backend *backend, gg_kernel *kernel, const gg_launch_spec *spec,
+                            gg_stream stream) {
+    (void)stream;
+    gg_sim *sim = &self_of(backend)->sim;
+    gg_status status = check_launch(backend, kernel, spec);
+    if (status) return status;
+    gg_sim_faults_begin(sim);
+    kernel->bind(&sim->api);
+    status = gg_sim_run(sim, kernel->entry, spec);
+    gg_sim_faults_end();
+    sim->options.seed++;
+    return status;
+}
+
+static gg_status sim_synchronize(gg_backend *backend) {
+    (void)backend;
+    return GG_OK;
+}
+
+static gg_status sim_stream_new(gg_backend *backend, gg_stream *out) {
+    *out = backend; /* any address but NULL: launches run in order, whatever their stream */
+    return GG_OK;
+}
+
+static void sim_stream_free(gg_backend *backend, gg_stream stream) {
+    (void)backend;
+    (void)stream;
+}
+
+static gg_status sim_flush_cache(gg_backend *backend) {
+    (void)backend;
+    return GG_OK;
+}
+
+static gg_status sim_timer_start(gg_backend *backend) {
+    clock_gettime(CLOCK_MONOTONIC, &self_of(backend)->timer);
+    return GG_OK;
+}
+
+static gg_status sim_timer_stop(gg_backend *backend, float *milliseconds) {
+    struct timespec now, *start = &self_of(backend)->timer;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    *milliseconds =
+        (float)((double)(now.tv_sec - start->tv_sec) * 1e3 + (double)(now.tv_nsec - start->tv_nsec) * 1e-6);
+    return GG_OK;
+}
+
+const gg_backend_ops gg_sim_backend = {
+    .name = "sim",
+    .open = sim_open,
+    .close = sim_close,
+    .device = sim_device,
+    .target = sim_target,
+    .alloc = sim_alloc,
+    .free = sim_free,
+    .upload = sim_upload,
+    .download = sim_download,
+    .copy = sim_copy,
+    .fill = sim_fill,
+    .load = sim_load,
+    .tensor_map = sim_tensor_map,
+    .launch = sim_launch,
+    .synchronize = sim_synchronize,
+    .stream_new = sim_stream_new,
+    .stream_free = sim_stream_free,
+    .flush_cache = sim_flush_cache,
+    .timer_start = sim_timer_start,
+    .timer_stop = sim_timer_stop,
+};

@@ -1,0 +1,151 @@
+/* compile.c: builds a kernel for the simulator: the C compiler makes a shared object of it. */
+#include "backend/backend.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <fcntl.h>
+
+extern char **environ;
+
+enum { MAX_ARGUMENTS = 128, FOLDER_SIZE = GG_PATH_SIZE / 2 };
+
+/* -ffp-contract=off: mul_f32 and add_f32 round once each; -fno-strict-aliasing, -fwrapv: as nvcc; plain file
+ * names come from compiling inside the sources' folder. */
+static const char *const flags[] = {
+    "cc",
+    "-x",
+    "c",
+    "-std=gnu17",
+    "-shared",
+    "-fPIC",
+    "-O2",
+    "-g",
+    "-Wall",
+    "-Wno-unused",
+    "-Wno-psabi",
+    "-Wno-unknown-pragmas",
+    "-ffp-contract=off",
+    "-fno-strict-aliasing",
+    "-fwrapv",
+    "-fvisibility=hidden",
+};
+
+/* Runs `arguments` in `folder`; what it prints goes to `output`, cut at its size. Its exit status, or -1. */
+static int run(const char *const *arguments, const char *folder, char *output, size_t size) {
+    int ends[2], status = -1;
+    pid_t child = -1;
+    posix_spawn_file_actions_t actions;
+    size_t used = 0;
+    char rest[512];
+    output[0] = '\0';
+    if (pipe2(ends, O_CLOEXEC)) return -1;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
+    posix_spawn_file_actions_adddup2(&actions, ends[1], STDERR_FILENO);
+    if (folder) posix_spawn_file_actions_addchdir_np(&actions, folder);
+    int failed = posix_spawnp(&child, arguments[0], &actions, NULL, (char *const *)arguments, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    close(ends[1]);
+    for (ssize_t got = 1; !failed && got > 0;) { /* to the end, so that the child never blocks */
+        bool keep = used + 1 < size;
+        got = read(ends[0], keep ? output + used : rest, keep ? size - 1 - used : sizeof rest);
+        if (got < 0 && errno == EINTR)
+            got = 1;
+        else if (got > 0 && keep)
+            used += (size_t)got;
+    }
+    output[used] = '\0';
+    close(ends[0]);
+    if (failed) return -1;
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {}
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+void gg_sim_compiler_version(char version[128]) {
+    const char *const arguments[] = {"cc", "--version", NULL};
+    if (run(arguments, NULL, version, 128)) version[0] = '\0';
+    version[strcspn(version, "\n")] = '\0';
+}
+
+static gg_status write_file(const char *folder, const gg_source_file *file, char error[GG_ERROR_SIZE]) {
+    char path[GG_PATH_SIZE];
+    if (strchr(file->name, '/')) {
+        snprintf(error, GG_ERROR_SIZE, "source name with a slash: '%s'", file->name);
+        return GG_ERR_ARGUMENT;
+    }
+    snprintf(path, sizeof path, "%s/%s", folder, file->name);
+    FILE *out = fopen(path, "w");
+    bool ok = out && fputs(file->text, out) >= 0;
+    if (out) ok = fclose(out) == 0 && ok;
+    if (ok) return GG_OK;
+    snprintf(error, GG_ERROR_SIZE, "cannot write '%s': %s", path, strerror(errno));
+    return GG_ERR_IO;
+}
+
+static void remove_folder(const char *folder) {
+    DIR *directory = opendir(folder);
+    struct dirent *entry;
+    while (directory && (entry = readdir(directory)))
+        unlinkat(dirfd(directory), entry->d_name, 0); /* "." and ".." refuse */
+    if (directory) closedir(directory);
+    rmdir(folder);
+}
+
+gg_status gg_sim_compile(const gg_source *source, const char *out_path, char error[GG_ERROR_SIZE]) {
+    gg_status status = GG_OK;
+    const char *base = getenv("TMPDIR");
+    char folder[FOLDER_SIZE], target[PATH_MAX], cwd[PATH_MAX] = "", *macros = NULL, *save = NULL;
+    const char *arguments[MAX_ARGUMENTS];
+    size_t count = sizeof flags / sizeof *flags;
+    error[0] = '\0';
+
+    snprintf(folder, sizeof folder, "%s/moegemm-XXXXXX", base && *base ? base : "/tmp");
+    if (!mkdtemp(folder)) {
+        snprintf(error, GG_ERROR_SIZE, "cannot make a folder '%s': %s", folder, strerror(errno));
+        return GG_ERR_IO;
+    }
+    for (const gg_source_file *file = source->files; file->name && status == GG_OK; file++)
+        status = write_file(folder, file, error);
+    if (status) goto out;
+
+    /* each macro "NAME=VALUE" becomes an argument "-DNAME=VALUE": room for one more "-D" at each space */
+    size_t length = strlen(source->macros), room = 3 * length + 3;
+    macros = malloc(2 * room);
+    if (!macros || (out_path[0] != '/' && !getcwd(cwd, sizeof cwd))) {
+        snprintf(error, GG_ERROR_SIZE, "out of memory for %zu bytes of macros", length);
+        status = GG_ERR_MEMORY;
+        goto out;
+    }
+    memcpy(arguments, flags, sizeof flags);
+    char *words = macros + room, *next = macros;
+    memcpy(words, source->macros, length + 1);
+    for (char *word = strtok_r(words, " ", &save); word && count < MAX_ARGUMENTS - 8;
+         word = strtok_r(NULL, " ", &save)) {
+        arguments[count++] = next;
+        next += sprintf(next, "-D%s", word) + 1;
+    }
+    if (source->debug) arguments[count++] = "-DGG_DEBUG=1";
+    if ((size_t)snprintf(target, sizeof target, "%s%s%s", cwd, *cwd ? "/" : "", out_path) >= sizeof target) {
+        snprintf(error, GG_ERROR_SIZE, "path too long: '%s'", out_path);
+        status = GG_ERR_ARGUMENT;
+        goto out;
+    }
+    const char *const tail[] = {"-o", target, source->root, "-lm", NULL};
+    memcpy(arguments + count, tail, sizeof tail);
+
+    int code = run(arguments, folder, error, GG_ERROR_SIZE);
+    if (code == -1) snprintf(error, GG_ERROR_SIZE, "cannot run the C compiler 'cc': install gcc");
+    if (code) status = GG_ERR_COMPILE;
+out:
+    remove_folder(folder);
+    free(macros);
+    return status;
+}

@@ -1,0 +1,99 @@
+/* memory.c: the simulated device's global memory: host pages, with a guard page before and after each
+ * allocation. */
+#include "sim.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum { ALIGNMENT = 256 }; /* as cuMemAlloc gives; data end less than this before the guard page */
+
+static size_t round_up(size_t value, size_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+
+gg_status gg_sim_memory_alloc(gg_sim_memory *memory, size_t bytes, void **out) {
+    if (memory->count == memory->capacity) {
+        size_t larger = memory->capacity ? memory->capacity * 2 : 16;
+        gg_sim_allocation *moved = realloc(memory->items, larger * sizeof *moved);
+        if (!moved) return GG_ERR_MEMORY;
+        memory->items = moved;
+        memory->capacity = larger;
+    }
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    if (bytes > SIZE_MAX / 2) return GG_ERR_MEMORY;
+    size_t inner = round_up(bytes, page), total = inner + 2 * page;
+    u8 *mapping = mmap(NULL, total, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (mapping == MAP_FAILED) return GG_ERR_MEMORY;
+    if (inner && mprotect(mapping + page, inner, PROT_READ | PROT_WRITE)) {
+        munmap(mapping, total);
+        return GG_ERR_MEMORY;
+    }
+    u8 *data = mapping + page + inner - round_up(bytes, ALIGNMENT);
+    memory->items[memory->count++] =
+        (gg_sim_allocation){.data = data, .bytes = bytes, .mapping = mapping, .mapping_bytes = total};
+    *out = data;
+    return GG_OK;
+}
+
+bool gg_sim_memory_free(gg_sim_memory *memory, void *data) {
+    for (size_t i = 0; i < memory->count; i++) {
+        if (memory->items[i].data != data) continue;
+        munmap(memory->items[i].mapping, memory->items[i].mapping_bytes);
+        memory->items[i] = memory->items[--memory->count];
+        memory->recent[0] = memory->recent[1] = 0;
+        return true;
+    }
+    return false;
+}
+
+void gg_sim_memory_close(gg_sim_memory *memory) {
+    for (size_t i = 0; i < memory->count; i++)
+        munmap(memory->items[i].mapping, memory->items[i].mapping_bytes);
+    free(memory->items);
+    *memory = (gg_sim_memory){0};
+}
+
+static bool holds(const gg_sim_allocation *item, uintptr_t address, size_t bytes) {
+    size_t offset = address - (uintptr_t)item->data;
+    return bytes <= item->bytes && offset <= item->bytes - bytes;
+}
+
+bool gg_sim_memory_holds(gg_sim_memory *memory, const void *address, size_t bytes) {
+    uintptr_t at = (uintptr_t)address;
+    if (!memory->count) return false;
+    if (holds(&memory->items[memory->recent[0]], at, bytes)) return true;
+    size_t found = memory->recent[1];
+    if (!holds(&memory->items[found], at, bytes)) {
+        for (found = 0; found < memory->count && !holds(&memory->items[found], at, bytes);) found++;
+        if (found == memory->count) return false;
+    }
+    memory->recent[1] = memory->recent[0];
+    memory->recent[0] = found;
+    return true;
+}
+
+void gg_sim_memory_describe(const gg_sim_memory *memory, const void *address, char text[GG_REASON_SIZE]) {
+    uintptr_t at = (uintptr_t)address;
+    const gg_sim_allocation *nearest = NULL;
+    size_t distance = SIZE_MAX;
+    for (size_t i = 0; i < memory->count; i++) {
+        uintptr_t begin = (uintptr_t)memory->items[i].data, end = begin + memory->items[i].bytes;
+        size_t away = at < begin ? begin - at : at >= end ? at - end : 0;
+        if (away >= distance) continue;
+        distance = away;
+        nearest = &memory->items[i];
+    }
+    if (!nearest) {
+        snprintf(text, GG_REASON_SIZE, "with nothing allocated");
+        return;
+    }
+    bool before = at < (uintptr_t)nearest->data,
+         within = !before && at < (uintptr_t)nearest->data + nearest->bytes;
+    snprintf(text, GG_REASON_SIZE, "%zu bytes %s the %zu-byte allocation at %p",
+             within ? (size_t)(at - (uintptr_t)nearest->data) : distance,
+             within   ? "into"
+             : before ? "before"
+                      : "past the end of",
+             nearest->bytes, (void *)nearest->data);
+}

@@ -1,0 +1,249 @@
+/* sim.h: the simulated machine: one OS thread, a fiber per CUDA thread, blocks one after another.
+ *
+ * Threads switch only inside simulator calls. Asynchronous operations are queued, their destination poisoned,
+ * and they land as late as legal (or at random). A fault ends the launch: gg_sim_fail writes one line and
+ * never returns. */
+#ifndef GG_SIM_H
+#define GG_SIM_H
+
+#include "backend/backend.h"
+#include "options.h"
+#include "switch.h"
+#define GG_SIM_HOST
+#include "sim_device.h"
+
+enum {
+    GG_SIM_MAX_THREADS = 1024,
+    GG_SIM_LANES = 32,
+    GG_SIM_MAX_WARPS = GG_SIM_MAX_THREADS / GG_SIM_LANES,
+    GG_SIM_BARRIERS = 16,                  /* of hardware; 0 is block_sync */
+    GG_SIM_MBARRIERS = 256,                /* more than any ring needs */
+    GG_SIM_SHARED_BYTES = 227 * 1024,      /* most a block may ask for, as on Hopper */
+    GG_SIM_STACK_BYTES = 64 * 1024,        /* of a thread; kernels keep below 8 KiB */
+    GG_SIM_SIGNAL_STACK_BYTES = 64 * 1024, /* above SIGSTKSZ with the widest vector registers */
+    GG_SIM_TX_LIMIT = (1 << 20) - 1,       /* bytes an mbarrier can count */
+    GG_SIM_MAX_NJ = 8,                     /* columns of mma blocks decoded at a time: 8 KiB, in L1 */
+};
+
+typedef struct gg_sim gg_sim;
+typedef struct gg_sim_warp gg_sim_warp;
+
+/* one cp.async; `bytes` of 16 are read, the rest becomes zero */
+typedef struct gg_sim_copy {
+    const u8 *src;
+    u32 dst, group;
+    int bytes;
+    bool landed;
+    const sim_site *site;
+} gg_sim_copy;
+
+/* An operation that has a warp, a barrier or a thread waiting, and how a deadlock report calls it. */
+#define GG_SIM_WAITS(X)                                                                                      \
+    X(GG_SIM_RUNNING, "running")                                                                             \
+    X(GG_SIM_BARRIER_SYNC, "barrier sync")                                                                   \
+    X(GG_SIM_BARRIER_ARRIVE, "barrier arrive")                                                               \
+    X(GG_SIM_WARP_SYNC, "warp_sync")                                                                         \
+    X(GG_SIM_SHUFFLE, "shuffle")                                                                             \
+    X(GG_SIM_LDMATRIX, "ldmatrix")                                                                           \
+    X(GG_SIM_MMA, "mma")                                                                                     \
+    X(GG_SIM_MBARRIER_WAIT, "mbarrier_wait")
+
+typedef enum gg_sim_wait {
+#define X(name, text) name,
+    GG_SIM_WAITS(X)
+#undef X
+} gg_sim_wait;
+
+typedef struct gg_sim_fiber {
+    gg_sim_context context;
+    sim_dim index; /* threadIdx */
+    u32 lane;
+    gg_sim_warp *warp;
+    gg_sim *sim;
+    gg_sim_wait wait;
+    bool done;
+    const sim_site *site; /* of the last simulator call */
+    u32 barrier, parity;  /* what a barrier or mbarrier wait is for */
+    u32 shuffled;         /* result of its last shuffle */
+    gg_sim_copy *copies;  /* queue of cp.async: [first, last) of capacity */
+    u32 first_copy, last_copy, copy_capacity;
+    u32 copy_group, store_group; /* number of the open group */
+} gg_sim_fiber;
+
+struct gg_sim_warp {
+    u32 ready;   /* lanes that can run */
+    u32 arrived; /* lanes that have reached the collective `wait` at `site` */
+    gg_sim_wait wait;
+    const sim_site *site;
+    u64 agreed; /* an argument that all lanes must give alike */
+    u32 priority;
+    union {
+        struct {
+            float *acc;
+            const u32 *a, *b;
+        } mma[GG_SIM_LANES];
+        struct {
+            u32 *out;
+            const u8 *row;
+        } ldmatrix[GG_SIM_LANES];
+        struct {
+            u32 value, source;
+        } shuffle[GG_SIM_LANES];
+    };
+    gg_sim_fiber *fibers; /* of its lanes */
+};
+
+typedef struct gg_sim_barrier {
+    u32 expected, arrived; /* threads */
+    u32 waiting;           /* warps */
+} gg_sim_barrier;
+
+/* Kept beside shared memory, whose 8 bytes hold a mark that leads here; a barrier overwritten by data is thus
+ * noticed. */
+typedef struct gg_sim_mbarrier {
+    u32 address, count, pending;
+    int64_t tx; /* bytes expected minus bytes landed */
+    u32 phase;
+    u32 waiting[GG_SIM_MAX_WARPS]; /* lanes */
+} gg_sim_mbarrier;
+
+/* What a tensor_map holds here. */
+#define GG_SIM_MAP_MAGIC 0x70616d20726f736eull
+typedef struct gg_sim_map {
+    u64 magic;
+    u8 *base;
+    u64 dims[3], strides[2]; /* elements; bytes */
+    u32 box[3];
+    int rank;
+} gg_sim_map;
+
+/* One TMA load or store. */
+typedef struct gg_sim_transfer {
+    gg_sim_map map;
+    int at[3];
+    u32 shared, bytes;
+    u32 barrier;         /* load: address of its mbarrier */
+    gg_sim_fiber *owner; /* store */
+    u32 group;
+    u8 *data; /* store: the box once it has been read from shared memory, NULL before; owned */
+    const sim_site *site;
+} gg_sim_transfer;
+
+typedef struct gg_sim_transfers {
+    gg_sim_transfer *items;
+    u32 count, capacity;
+} gg_sim_transfers;
+
+typedef struct gg_sim_allocation {
+    u8 *data;
+    size_t bytes;
+    void *mapping; /* with the guard pages around */
+    size_t mapping_bytes;
+} gg_sim_allocation;
+
+typedef struct gg_sim_memory {
+    gg_sim_allocation *items;
+    size_t count, capacity;
+    size_t recent[2]; /* last found: a GEMM alternates between two operands */
+} gg_sim_memory;
+
+struct gg_sim {
+    sim_api api; /* first: kernels pass its address */
+    gg_sim_options options;
+    u64 random;
+    char *error; /* GG_ERROR_SIZE bytes, of the backend */
+    gg_sim_memory memory;
+
+    /* the launch */
+    const gg_launch_spec *spec;
+    const sim_kernel *kernel;
+    void *params;
+    bool failed;
+
+    /* the block */
+    u32 threads, warps_used, alive;
+    u32 shared_bytes;
+    gg_sim_fiber *current;
+    u32 rotation;  /* lane tried first */
+    u32 countdown; /* simulator calls until the next random step */
+    u32 interval;
+    gg_sim_barrier barriers[GG_SIM_BARRIERS];
+    gg_sim_mbarrier mbarriers[GG_SIM_MBARRIERS];
+    u32 mbarrier_count;
+    gg_sim_transfers loads, stores;
+
+    gg_sim_warp warps[GG_SIM_MAX_WARPS];
+    gg_sim_fiber fibers[GG_SIM_MAX_THREADS];
+    gg_sim_fiber launcher;
+    u8 *stacks; /* each below its guard page's end: stack_stride = guard page + GG_SIM_STACK_BYTES */
+    size_t stack_stride, page_bytes;
+    u8 *shared_area; /* shared memory ends where the guard page at its end begins */
+    size_t shared_area_bytes;
+    u8 *signal_stack;
+
+    /* fragments of one mma tile as floats, in the order in which lanes use them (mma.c) */
+    float a_values[8 * 16 * 4] __attribute__((aligned(32)));
+    float b_values[4 * 16 * GG_SIM_MAX_NJ * 4] __attribute__((aligned(32)));
+};
+
+/* --- scheduler.c
+ * ------------------------------------------------------------------------------------------------- */
+gg_status gg_sim_run(gg_sim *sim, const sim_kernel *kernel, const gg_launch_spec *spec);
+u32 gg_sim_random(gg_sim *sim);
+/* Ends the launch with one line: the fault, the place, thread, block, kernel and seed. `site` may be NULL. */
+_Noreturn void gg_sim_fail(gg_sim *sim, const sim_site *site, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* The current thread waits for `wait`; returns when it has been made ready. */
+void gg_sim_block(gg_sim *sim, gg_sim_wait wait);
+void gg_sim_random_step(gg_sim *sim);
+
+/* Every call from a kernel starts here: the place is remembered and now and then something random happens. */
+static inline gg_sim *gg_sim_enter(sim_api *api, const sim_site *site) {
+    gg_sim *sim = (gg_sim *)api;
+    sim->current->site = site;
+    if (--sim->countdown == 0) gg_sim_random_step(sim);
+    return sim;
+}
+
+/* --- async.c
+ * ----------------------------------------------------------------------------------------------------- */
+/* Who touches shared memory: the two proxies are ordered only by fences. */
+typedef enum gg_sim_access { GG_SIM_READ, GG_SIM_WRITE, GG_SIM_ASYNC_READ, GG_SIM_ASYNC_WRITE } gg_sim_access;
+/* The one door to shared memory: checks the range and alignment (a power of two); a race checker goes here.
+ */
+u8 *gg_sim_shared(gg_sim *sim, u32 address, u32 bytes, u32 alignment, gg_sim_access access, const char *what,
+                  const sim_site *site);
+void gg_sim_reset_async(gg_sim *sim);
+void gg_sim_free_async(gg_sim *sim);
+void gg_sim_check_thread_exit(gg_sim *sim, gg_sim_fiber *fiber);
+void gg_sim_check_block_exit(gg_sim *sim);
+bool gg_sim_land_load(gg_sim *sim); /* one of the TMA loads in flight, at random; false if none */
+void gg_sim_land_copy(gg_sim *sim); /* one cp.async of a random thread, if it has any */
+
+/* --- mma.c
+ * ------------------------------------------------------------------------------------------------------- */
+void gg_sim_mma_warp(gg_sim *sim, const gg_sim_warp *warp, int mi, int nj, int dtype);
+void gg_sim_ldmatrix_warp(const gg_sim_warp *warp, bool trans);
+
+/* --- memory.c
+ * ---------------------------------------------------------------------------------------------------- */
+gg_status gg_sim_memory_alloc(gg_sim_memory *memory, size_t bytes, void **out);
+bool gg_sim_memory_free(gg_sim_memory *memory, void *data);
+void gg_sim_memory_close(gg_sim_memory *memory);
+/* Whether [address, address + bytes) lies in one live allocation. */
+bool gg_sim_memory_holds(gg_sim_memory *memory, const void *address, size_t bytes);
+/* "8 bytes past the end of allocation 0x... (512 bytes)" */
+void gg_sim_memory_describe(const gg_sim_memory *memory, const void *address, char text[GG_REASON_SIZE]);
+
+/* --- fault.c
+ * ----------------------------------------------------------------------------------------------------- */
+/* From begin to end, a signal raised by a kernel becomes a failure of `sim`. Launches of one process take
+ * turns: signal handlers, and the table a loaded kernel is bound to, belong to the process. */
+void gg_sim_faults_begin(gg_sim *sim);
+void gg_sim_faults_end(void);
+
+#define X(result, name, arguments) result gg_sim_##name arguments;
+SIM_FUNCTIONS(X)
+#undef X
+
+#endif

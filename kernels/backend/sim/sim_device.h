@@ -1,0 +1,228 @@
+/* sim_device.h: the language of intrinsics.h on the CPU simulator; each call carries its file and line.
+ *
+ * The first half is the contract between a compiled kernel and the simulator: a table of functions, bound at
+ * launch, so that a kernel's shared object needs no symbol of the program that loads it. The second half is
+ * what kernels see. */
+#ifndef GG_SIM_DEVICE_H
+#define GG_SIM_DEVICE_H
+
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+typedef int i32;
+typedef long long i64;
+typedef struct u32x4 {
+    u32 x, y, z, w;
+} __attribute__((aligned(16))) u32x4;
+typedef struct tensor_map {
+    u64 opaque[16];
+} __attribute__((aligned(64))) tensor_map;
+
+typedef struct sim_dim {
+    u32 x;
+} sim_dim;
+typedef struct sim_site {
+    const char *file;
+    int line;
+} sim_site;
+typedef struct sim_api sim_api;
+
+enum {
+    SIM_SHARED_BASE =
+        0x400, /* address of the first byte of shared memory; 1024-byte aligned as on a GPU, never 0 */
+    SIM_BF16 = 0,
+    SIM_FP16 = 1,
+};
+
+/* what a fence orders; the simulator's scheduler ignores fences, a race checker does not */
+enum { SIM_FENCE_PROXY_ASYNC, SIM_FENCE_MBARRIER_INIT };
+
+#define SIM_AT sim_api *api, const sim_site *site
+#define SIM_FUNCTIONS(X)                                                                                     \
+    X(void, barrier_sync, (SIM_AT, int id, int threads)) /* threads 0: the whole block */                    \
+    X(void, barrier_arrive, (SIM_AT, int id, int threads))                                                   \
+    X(void, warp_sync, (SIM_AT))                                                                             \
+    X(void, trap, (SIM_AT))                                                                                  \
+    X(void, fence, (SIM_AT, int kind))                                                                       \
+    X(u32, shuffle, (SIM_AT, u32 value, int lane))                                                           \
+    X(const void *, shared_read, (SIM_AT, u32 address, u32 bytes))                                           \
+    X(void *, shared_write, (SIM_AT, u32 address, u32 bytes))                                                \
+    X(void, cp_async, (SIM_AT, u32 dst, const void *src, int bytes))                                         \
+    X(void, cp_async_commit, (SIM_AT))                                                                       \
+    X(void, cp_async_wait, (SIM_AT, int pending))                                                            \
+    X(void, ldmatrix, (SIM_AT, u32 * out, u32 address, int trans))                                           \
+    X(void, mma_tile, (SIM_AT, float *acc, const u32 *a, const u32 *b, int mi, int nj, int dtype))           \
+    X(void, mbarrier_init, (SIM_AT, u32 barrier, u32 count))                                                 \
+    X(void, mbarrier_arrive, (SIM_AT, u32 barrier, u32 expected_bytes))                                      \
+    X(void, mbarrier_wait, (SIM_AT, u32 barrier, u32 parity))                                                \
+    X(void, tma_load, (SIM_AT, u32 dst, const tensor_map *map, int rank, int x, int y, int z, u32 barrier))  \
+    X(void, tma_store, (SIM_AT, const tensor_map *map, int rank, int x, int y, int z, u32 src))              \
+    X(void, tma_store_commit, (SIM_AT))                                                                      \
+    X(void, tma_store_wait, (SIM_AT, int pending, int only_reads))
+
+struct sim_api {
+    const sim_dim *thread_index; /* of the running thread */
+    sim_dim block_index, block_dim, grid_dim;
+    u8 *shared;
+/* do_: kernels may define macros of the plain names */
+#define X(result, name, arguments) result(*do_##name) arguments;
+    SIM_FUNCTIONS(X)
+#undef X
+};
+
+/* Exported by a kernel's shared object as sim_kernel_NAME. */
+typedef struct sim_kernel {
+    void (*run)(const void *params);
+    u32 params_bytes, max_threads;
+} sim_kernel;
+
+#ifndef GG_SIM_HOST
+
+#define SIM_EXPORT __attribute__((visibility("default")))
+#define DEVICE static inline __attribute__((unused))
+#define UNROLL
+
+static sim_api *sim_;
+SIM_EXPORT void sim_bind(sim_api *api);
+SIM_EXPORT void sim_bind(sim_api *api) { sim_ = api; }
+
+#define SIM_HERE                                                                                             \
+    ({                                                                                                       \
+        static const sim_site site_ = {__FILE__, __LINE__};                                                  \
+        &site_;                                                                                              \
+    })
+#define SIM_CALL(name, ...) (sim_->do_##name(sim_, SIM_HERE, ##__VA_ARGS__))
+
+/* `name` is the plain entry; the body has the parameters by value, as on a GPU */
+#define KERNEL(name, params_type, threads, blocks)                                                           \
+    static void name##_body(const params_type p);                                                            \
+    SIM_EXPORT void name(const void *params);                                                                \
+    SIM_EXPORT void name(const void *params) { name##_body(*(const params_type *)params); }                  \
+    SIM_EXPORT const sim_kernel sim_kernel_##name = {name, sizeof(params_type), (threads)};                  \
+    static void name##_body(const params_type p)
+#define SHARED_MEMORY(name) u8 *const name = sim_->shared
+#define threadIdx (*sim_->thread_index)
+#define blockIdx (sim_->block_index)
+#define blockDim (sim_->block_dim)
+#define gridDim (sim_->grid_dim)
+
+DEVICE u32 smem_addr(const void *pointer) {
+    return (u32)((const u8 *)pointer - sim_->shared) + SIM_SHARED_BASE;
+}
+
+/* --- synchronisation, warp
+ * ------------------------------------------------------------------------------------ */
+#define block_sync() SIM_CALL(barrier_sync, 0, 0)
+#define named_sync(id, threads) SIM_CALL(barrier_sync, id, threads)
+#define named_arrive(id, threads) SIM_CALL(barrier_arrive, id, threads)
+#define warp_sync() SIM_CALL(warp_sync)
+#define device_trap() SIM_CALL(trap)
+#define shuffle(value, lane) SIM_CALL(shuffle, value, lane)
+#define shuffle_xor(value, mask) SIM_CALL(shuffle, value, (int)(threadIdx.x & 31) ^ (mask))
+
+/* --- plain accesses
+ * ------------------------------------------------------------------------------------------- */
+DEVICE u32x4 load_16(const void *address) { return *(const u32x4 *)address; }
+DEVICE void store_16(void *address, u32x4 value) { *(u32x4 *)address = value; }
+#define smem_load_16(address) (*(const u32x4 *)SIM_CALL(shared_read, address, 16))
+#define smem_store_16(address, value) ((void)(*(u32x4 *)SIM_CALL(shared_write, address, 16) = (value)))
+#define smem_load_4(address) (*(const u32 *)SIM_CALL(shared_read, address, 4))
+#define smem_store_4(address, value) ((void)(*(u32 *)SIM_CALL(shared_write, address, 4) = (value)))
+
+/* --- 16-bit floats; a NaN becomes 0x7fff as from the GPU's cvt
+ * ------------------------------------------------- */
+DEVICE float float_from_bits(u32 bits) {
+    union {
+        u32 u;
+        float f;
+    } v = {.u = bits};
+    return v.f;
+}
+DEVICE u32 bits_from_float(float value) {
+    union {
+        float f;
+        u32 u;
+    } v = {.f = value};
+    return v.u;
+}
+DEVICE u16 bf16_from_float(float value) {
+    u32 bits = bits_from_float(value);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) return 0x7fff;
+    return (u16)((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
+}
+DEVICE u16 fp16_from_float(float value) {
+    u32 bits = bits_from_float(value), sign = bits >> 16 & 0x8000u, magnitude = bits & 0x7fffffffu;
+    if (magnitude > 0x7f800000u) return 0x7fff;
+    if (magnitude >= 0x477ff000u) return (u16)(sign | 0x7c00u); /* 65520 and above round to infinity */
+    if (magnitude < 0x38800000u) /* below 2^-14: adding 0.5 rounds to a multiple of 2^-24 */
+        return (u16)(sign | (bits_from_float(float_from_bits(magnitude) + 0.5f) - 0x3f000000u));
+    return (u16)(sign | (magnitude - 0x38000000u + 0xfffu + (magnitude >> 13 & 1)) >> 13);
+}
+DEVICE float float_from_bf16(u16 bits) { return float_from_bits((u32)bits << 16); }
+DEVICE float float_from_fp16(u16 bits) {
+    u32 magnitude = (bits & 0x7fffu) << 13, sign = (bits & 0x8000u) << 16;
+    if (magnitude >= 0x0f800000u) return float_from_bits(sign | magnitude | 0x7f800000u); /* infinity, NaN */
+    return float_from_bits(sign | bits_from_float(float_from_bits(magnitude) * 0x1p112f));
+}
+/* compiled with -ffp-contract=off, so each of these rounds once */
+DEVICE float fma_f32(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+DEVICE float mul_f32(float a, float b) { return a * b; }
+DEVICE float add_f32(float a, float b) { return a + b; }
+
+/* --- atomics: threads switch only inside calls of the table, so plain code is atomic
+ * ---------------------------- */
+DEVICE u64 atomic_add_u64(u64 *address, u64 value) {
+    u64 old = *address;
+    *address = old + value;
+    return old;
+}
+DEVICE u32 atomic_add_u32(u32 *address, u32 value) {
+    u32 old = *address;
+    *address = old + value;
+    return old;
+}
+DEVICE u64 atomic_min_u64(u64 *address, u64 value) {
+    u64 old = *address;
+    if (value < old) *address = value;
+    return old;
+}
+
+/* --- cp.async, ldmatrix, mma.sync
+ * ------------------------------------------------------------------------------ */
+#define cp_async_16(dst, src, bytes) SIM_CALL(cp_async, dst, src, bytes)
+#define cp_async_commit() SIM_CALL(cp_async_commit)
+#define cp_async_wait(N) SIM_CALL(cp_async_wait, N)
+#define ldmatrix_x4(r, address) SIM_CALL(ldmatrix, r, address, 0)
+#define ldmatrix_x4_trans(r, address) SIM_CALL(ldmatrix, r, address, 1)
+#define mma_m16n8k16_bf16(c, a, b) SIM_CALL(mma_tile, c, a, b, 1, 1, SIM_BF16)
+#define mma_m16n8k16_fp16(c, a, b) SIM_CALL(mma_tile, c, a, b, 1, 1, SIM_FP16)
+#define SIM_MMA_TILE(acc, a, b, MI, NJ, dtype)                                                               \
+    do {                                                                                                     \
+        _Static_assert(sizeof((acc)[0]) == (NJ)*4 * sizeof(float), "acc is acc[MI][NJ][4]");                 \
+        _Static_assert(sizeof((a)[0]) == 4 * sizeof(u32), "a is a[MI][4]");                                  \
+        _Static_assert(sizeof((b)[0]) == 2 * sizeof(u32), "b is b[NJ][2]");                                  \
+        SIM_CALL(mma_tile, &(acc)[0][0][0], &(a)[0][0], &(b)[0][0], MI, NJ, dtype);                          \
+    } while (0)
+#define mma_tile_bf16(acc, a, b, MI, NJ) SIM_MMA_TILE(acc, a, b, MI, NJ, SIM_BF16)
+#define mma_tile_fp16(acc, a, b, MI, NJ) SIM_MMA_TILE(acc, a, b, MI, NJ, SIM_FP16)
+
+/* --- mbarrier, TMA
+ * ----------------------------------------------------------------------------------------------- */
+#define mbarrier_init(barrier, count) SIM_CALL(mbarrier_init, barrier, count)
+#define fence_mbarrier_init() SIM_CALL(fence, SIM_FENCE_MBARRIER_INIT)
+#define mbarrier_arrive(barrier) SIM_CALL(mbarrier_arrive, barrier, 0)
+#define mbarrier_arrive_expect_tx(barrier, bytes) SIM_CALL(mbarrier_arrive, barrier, bytes)
+#define mbarrier_wait(barrier, parity) SIM_CALL(mbarrier_wait, barrier, parity)
+#define fence_proxy_async() SIM_CALL(fence, SIM_FENCE_PROXY_ASYNC)
+#define tma_prefetch_map(map) ((void)(map))
+#define tma_load_2d(dst, map, x, y, barrier) SIM_CALL(tma_load, dst, map, 2, x, y, 0, barrier)
+#define tma_load_3d(dst, map, x, y, z, barrier) SIM_CALL(tma_load, dst, map, 3, x, y, z, barrier)
+#define tma_store_2d(map, x, y, src) SIM_CALL(tma_store, map, 2, x, y, 0, src)
+#define tma_store_3d(map, x, y, z, src) SIM_CALL(tma_store, map, 3, x, y, z, src)
+#define tma_store_commit() SIM_CALL(tma_store_commit)
+#define tma_store_wait_read(N) SIM_CALL(tma_store_wait, N, 1)
+#define tma_store_wait(N) SIM_CALL(tma_store_wait, N, 0)
+
+#endif /* GG_SIM_HOST */
+#endif
