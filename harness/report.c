@@ -250,9 +250,10 @@ gg_status mg_convert_open(const char *results_path, const char *path, FILE **in,
 gg_status mg_convert_close(const char *path, FILE *in, FILE *out, char error[MG_ERROR_SIZE]) {
     fclose(in);
     errno = ENOSPC; /* for an error that an earlier write met */
-    bool bad = ferror(out);
+    struct stat info = {0};
+    bool bad = ferror(out) || fstat(fileno(out), &info);
     if (!fclose(out) && !bad) return GG_OK;
     gg_status status = mg_cannot_write(path, error);
-    unlink(path);
+    if (S_ISREG(info.st_mode)) unlink(path); /* not a device that someone named */
     return status;
 }

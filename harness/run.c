@@ -406,7 +406,7 @@ int mg_run_main(int argc, char **argv) {
         mg_options_help("run");
         code = MG_EXIT_OK;
     } else if (options.action == MG_ACTION_VERSION) {
-        printf("moegemm %s (%s)\n", MG_VERSION, MG_COMMIT);
+        mg_options_version();
         code = MG_EXIT_OK;
     } else {
         catch_signals();

@@ -9,10 +9,10 @@ enum {
     MAX_LINES = 12,   /* of one message */
 };
 
-/* Letters of -r; failed and mistrusted share one, as both mean "look at the check". */
+/* Letters of -r. */
 static const char letters[MG_NUM_VERDICTS] = {
     [MG_PASSED] = 'p',  [MG_FAILED] = 'f',  [MG_ERROR] = 'E',
-    [MG_SKIPPED] = 's', [MG_XFAILED] = 'x', [MG_MISTRUSTED] = 'f',
+    [MG_SKIPPED] = 's', [MG_XFAILED] = 'x', [MG_MISTRUSTED] = 'm',
 };
 
 static bool shown(const mg_ending *e, mg_verdict verdict) {

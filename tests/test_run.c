@@ -1,0 +1,351 @@
+/* test_run.c: `moegemm run` as a user meets it (exit status, last lines, files), with a fake executor: this
+ * program, called with "run" as its first argument, is that command. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "commands.h"
+#include "fake_executor.h"
+#include "report_internal.h"
+#include "runner.h"
+
+/* 16 forward cases; --seed spares them the goldens. */
+#define SELECTION "W1 and forward_manual and topk1- and T128-H32 and E4- and exact and bf16"
+
+typedef struct world {
+    char dir[64], report[128], results[160];
+    char out[1 << 16], err[1 << 12]; /* of the last run */
+    int status;                      /* its exit status, or minus the signal */
+    size_t count;                    /* cases that SELECTION means */
+} world;
+
+static const char *const variables[] = {"FAKE_OPEN", "FAKE_CRASH", "FAKE_FAIL", "FAKE_MISTRUST",
+                                        "FAKE_SKIP", "FAKE_PLAN",  "FAKE_MS",   "MOEGEMM_AUTOGENERATE"};
+
+static void read_into(const char *dir, const char *name, char *text, size_t size) {
+    char path[128];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    FILE *in = fopen(path, "r");
+    assert_non_null(in);
+    text[fread(text, 1, size - 1, in)] = 0;
+    fclose(in);
+}
+
+static pid_t spawn(const world *w, const char *const *extra) {
+    const char *arguments[32] = {"test_run", "run", "--backend", "sim",      "--seed",
+                                 "1",        "-n",  "2",         "--report", w->report};
+    size_t count = 10;
+    while (*extra) arguments[count++] = *extra++;
+    pid_t pid = fork();
+    if (pid) return pid;
+    char path[128];
+    snprintf(path, sizeof path, "%s/out", w->dir);
+    dup2(open(path, O_WRONLY | O_CREAT | O_TRUNC, 0666), STDOUT_FILENO);
+    snprintf(path, sizeof path, "%s/err", w->dir);
+    dup2(open(path, O_WRONLY | O_CREAT | O_TRUNC, 0666), STDERR_FILENO);
+    execv("/proc/self/exe", (char *const *)arguments);
+    _exit(126);
+}
+
+static void finish(world *w, pid_t pid) {
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    w->status = WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+    read_into(w->dir, "out", w->out, sizeof w->out);
+    read_into(w->dir, "err", w->err, sizeof w->err);
+}
+
+#define RUN(w, ...) finish(w, spawn(w, (const char *const[]){__VA_ARGS__, NULL}))
+
+static int set_up(void **state) {
+    world *w = calloc(1, sizeof *w);
+    *state = w;
+    strcpy(w->dir, "/tmp/test_run.XXXXXX");
+    if (!mkdtemp(w->dir)) return -1;
+    snprintf(w->report, sizeof w->report, "%s/report", w->dir);
+    snprintf(w->results, sizeof w->results, "%s/results.jsonl", w->report);
+    setenv("MOEGEMM_CACHE", w->dir, 1);
+    for (size_t i = 0; i < sizeof variables / sizeof *variables; i++) unsetenv(variables[i]);
+    RUN(w, "-k", SELECTION, "--collect-only", "-q");
+    for (const char *p = w->out; (p = strstr(p, "grouped_gemm_")); p++) w->count++;
+    return w->count > 8 ? 0 : -1;
+}
+
+static int tear_down(void **state) {
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf '%s'", ((world *)*state)->dir);
+    free(*state);
+    return system(command);
+}
+
+static void expect_has(const char *text, const char *part) {
+    if (!strstr(text, part)) fail_msg("'%s' lacks '%s'", text, part);
+}
+
+/* The last line is exactly this. */
+static void expect_last(const world *w, size_t passed, size_t failed, size_t skipped) {
+    char line[128];
+    int length =
+        snprintf(line, sizeof line, "\n%zu passed, %zu failed, %zu skipped\n", passed, failed, skipped);
+    size_t size = strlen(w->out);
+    if (size < (size_t)length || strcmp(w->out + size - (size_t)length, line))
+        fail_msg("'%s' does not end with '%s'", w->out, line);
+}
+
+static size_t lines_of(const char *text) {
+    size_t lines = 0;
+    for (; *text; text++) lines += *text == '\n';
+    return lines;
+}
+
+/* Results in results.jsonl with this verdict (NULL: any); each id once; *whole: the summary line is there. */
+static size_t results_with(const world *w, const char *verdict, bool *whole) {
+    FILE *in = fopen(w->results, "r");
+    mg_line kind;
+    size_t count = 0;
+    json_t *ids = json_object();
+    assert_non_null(in);
+    *whole = false;
+    for (json_t *line; (line = mg_line_next(in, &kind)); json_decref(line)) {
+        *whole |= kind == MG_LINE_SUMMARY;
+        if (kind != MG_LINE_RESULT) continue;
+        const char *id = json_string_value(json_object_get(line, "id"));
+        assert_null(json_object_get(ids, id));
+        json_object_set_new(ids, id, json_true());
+        count += !verdict || !strcmp(verdict, json_string_value(json_object_get(line, "verdict")));
+    }
+    json_decref(ids);
+    fclose(in);
+    return count;
+}
+
+static void test_all_pass(void **state) {
+    world *w = *state;
+    char path[160];
+    bool whole;
+    RUN(w, "-k", SELECTION);
+    assert_int_equal(w->status, 0);
+    assert_string_equal(w->err, "");
+    expect_last(w, w->count, 0, 0);
+    expect_has(w->out, "deselected");
+    assert_int_equal(results_with(w, "passed", &whole), w->count);
+    assert_true(whole);
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%s/%s", w->report, i ? "junit.xml" : "report.html");
+        assert_int_equal(access(path, R_OK), 0);
+    }
+}
+
+static void test_failures_and_last_failed(void **state) {
+    world *w = *state;
+    bool whole;
+    setenv("FAKE_FAIL", "-use_tma_load_w-", 1);
+    RUN(w, "-k", SELECTION);
+    size_t bad = results_with(w, "failed", &whole);
+    assert_true(bad > 0 && bad < w->count);
+    assert_int_equal(w->status, 1);
+    expect_last(w, w->count - bad, bad, 0);
+    expect_has(w->out, "FAILED grouped_gemm_forward_manual[W1-");
+    expect_has(w->out, "    the fake says no\n");
+    expect_has(w->out, "    ./run_tests.sh --backend sim --seed 1 'grouped_gemm_forward_manual[W1-");
+    unsetenv("FAKE_FAIL");
+    RUN(w, "-k", SELECTION, "--lf");
+    assert_int_equal(w->status, 0);
+    expect_last(w, bad, 0, 0);
+    RUN(w, "-k", SELECTION, "--lf"); /* none is left, so all run */
+    expect_last(w, w->count, 0, 0);
+}
+
+static void test_error_and_mistrusted(void **state) {
+    world *w = *state;
+    setenv("FAKE_MISTRUST", "-use_tma_load_x-", 1);
+    RUN(w, "-k", SELECTION);
+    assert_int_equal(w->status, 1);
+    expect_has(w->out, " mistrusted\n");
+    setenv("FAKE_MISTRUST", "nothing", 1);
+    setenv("FAKE_CRASH", "-use_tma_load_w-", 1);
+    RUN(w, "-k", SELECTION);
+    assert_int_equal(w->status, 1);
+    expect_has(w->out, " errors\n");
+    expect_has(w->out, "worker died: segmentation fault (signal 11)\n");
+}
+
+static void test_skipped(void **state) {
+    world *w = *state;
+    setenv("FAKE_SKIP", "forward", 1);
+    RUN(w, "-k", SELECTION, "-rs");
+    assert_int_equal(w->status, 0);
+    expect_last(w, 0, 0, w->count);
+    char line[64];
+    snprintf(line, sizeof line, "SKIPPED [%zu] the fake skips it\n", w->count);
+    expect_has(w->out, line);
+}
+
+static void test_maxfail(void **state) {
+    world *w = *state;
+    bool whole;
+    setenv("FAKE_FAIL", "forward", 1);
+    RUN(w, "-k", SELECTION, "--maxfail=2");
+    assert_int_equal(w->status, 1);
+    expect_last(w, 0, 2, 0);
+    expect_has(w->out, "stopping after 2 failures");
+    assert_int_equal(results_with(w, NULL, &whole), 2);
+    RUN(w, "-k", SELECTION, "-x");
+    expect_last(w, 0, 1, 0);
+}
+
+static void test_not_compiling(void **state) {
+    world *w = *state;
+    bool whole;
+    setenv("FAKE_PLAN", "-use_tma_load_w-", 1);
+    RUN(w, "-k", SELECTION);
+    size_t bad = results_with(w, "error", &whole);
+    assert_true(bad > 0 && bad < w->count);
+    assert_int_equal(w->status, 1);
+    expect_last(w, w->count - bad, 0, 0);
+    expect_has(w->out, "kernel does not compile: 'none.cu' with A=1\n");
+}
+
+static void test_workers_cannot_start(void **state) {
+    world *w = *state;
+    setenv("FAKE_OPEN", "fail", 1);
+    RUN(w, "-k", SELECTION);
+    assert_int_equal(w->status, 3);
+    assert_string_equal(w->err, "error: workers cannot start: the fake does not open\n");
+    expect_has(w->out, " selected cases did not run\n");
+    expect_last(w, 0, 0, 0);
+}
+
+static void test_usage(void **state) {
+    world *w = *state;
+    RUN(w, "-k", "a or");
+    assert_int_equal(w->status, 4);
+    expect_has(w->err, "ERROR: Wrong expression passed to '-k': a or: at column 5");
+    RUN(w, "-k", "nothing_matches");
+    assert_int_equal(w->status, 5);
+    RUN(w, "--subject", "/nowhere/none.so", "-k", SELECTION);
+    assert_true(w->status == 3 || w->status == 4);
+    expect_has(w->err, "/nowhere/none.so");
+    assert_int_equal(lines_of(w->err), 1);
+}
+
+/* Waits until the run has put so many results on the disk. */
+static void await_results(const world *w, size_t count) {
+    bool whole;
+    for (double begun = mg_now(); access(w->results, R_OK) || results_with(w, NULL, &whole) < count;
+         usleep(10000))
+        assert_true(mg_now() - begun < 60);
+}
+
+static void test_interrupt(void **state) {
+    world *w = *state;
+    static const int signals[] = {SIGINT, SIGTERM};
+    bool whole;
+    setenv("FAKE_MS", "100", 1);
+    for (size_t i = 0; i < 2; i++) {
+        unlink(w->results);
+        pid_t pid = spawn(w, (const char *const[]){"-k", SELECTION, NULL});
+        await_results(w, 2);
+        kill(pid, signals[i]);
+        finish(w, pid);
+        assert_int_equal(w->status, 2);
+        expect_has(w->out, "!!! interrupted !!!");
+        size_t done = results_with(w, "passed", &whole);
+        assert_true(whole && done >= 2 && done < w->count);
+        expect_last(w, done, 0, 0);
+    }
+}
+
+static void test_kill(void **state) {
+    world *w = *state;
+    bool whole;
+    setenv("FAKE_MS", "100", 1);
+    pid_t pid = spawn(w, (const char *const[]){"-k", SELECTION, NULL});
+    await_results(w, 3);
+    kill(pid, SIGKILL);
+    finish(w, pid);
+    assert_int_equal(w->status, -SIGKILL);
+    assert_true(results_with(w, "passed", &whole) >= 3 && !whole);
+}
+
+static void test_full_disk(void **state) {
+    world *w = *state;
+    assert_int_equal(mkdir(w->report, 0777), 0);
+    assert_int_equal(symlink("/dev/full", w->results), 0);
+    RUN(w, "-k", SELECTION);
+    assert_int_equal(w->status, 3);
+    expect_has(w->err, "error: cannot write '");
+    expect_has(w->err, "/results.jsonl': No space left on device (free space or pass --report DIR)\n");
+    assert_int_equal(lines_of(w->err), 1);
+    unlink(w->results);
+    RUN(w, "-k", SELECTION, "--junitxml=/dev/full");
+    assert_int_equal(w->status, 3);
+    assert_string_equal(
+        w->err,
+        "error: cannot write '/dev/full': No space left on device (free space or pass --report DIR)\n");
+    expect_last(w, w->count, 0, 0);
+}
+
+/* Writes until a limit: the disk that fills while the run goes on. */
+static void test_disk_fills(void **state) {
+    world *w = *state;
+    bool whole;
+    char line[64];
+    RUN(w, "-k", SELECTION, "--file-limit=2048");
+    assert_int_equal(w->status, 3);
+    assert_int_equal(lines_of(w->err), 1);
+    expect_has(w->err, "error: cannot write '");
+    size_t kept = results_with(w, "passed", &whole);
+    assert_true(kept > 0 && kept < w->count && !whole);
+    snprintf(line, sizeof line, "%zu selected cases did not run\n", w->count - kept - 1);
+    expect_has(w->out, line); /* the result that could not be kept was still counted */
+    expect_last(w, kept + 1, 0, 0);
+}
+
+static void test_verbosity(void **state) {
+    world *w = *state;
+    RUN(w, "-k", SELECTION, "-v");
+    expect_has(w->out, "] PASSED [100%]\n");
+    RUN(w, "-k", SELECTION, "-qq");
+    assert_true(lines_of(w->out) <= 4);
+    assert_null(strstr(w->out, "\033"));
+    RUN(w, "-k", SELECTION, "--durations=3");
+    expect_has(w->out, "slowest 3 durations");
+}
+
+int main(int argc, char **argv) {
+    /* as `run`, with one option more: a limit on the size of files stands in for a disk that fills */
+    if (argc > 1 && !strcmp(argv[1], "run")) {
+        static const char limit[] = "--file-limit=";
+        if (!strncmp(argv[argc - 1], limit, strlen(limit))) {
+            rlim_t size = strtoul(argv[--argc] + strlen(limit), NULL, 10);
+            signal(SIGXFSZ, SIG_IGN);
+            setrlimit(RLIMIT_FSIZE, &(struct rlimit){size, size});
+        }
+        return mg_run_main(argc - 1, argv + 1);
+    }
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(test_all_pass),
+        TEST(test_failures_and_last_failed),
+        TEST(test_error_and_mistrusted),
+        TEST(test_skipped),
+        TEST(test_maxfail),
+        TEST(test_not_compiling),
+        TEST(test_workers_cannot_start),
+        TEST(test_usage),
+        TEST(test_interrupt),
+        TEST(test_kill),
+        TEST(test_full_disk),
+        TEST(test_disk_fills),
+        TEST(test_verbosity),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
