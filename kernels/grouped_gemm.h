@@ -167,6 +167,14 @@ const gg_device *gg_get_device(const gg_context *context);
 const char *gg_error(const gg_context *context); /* detail of the last failure, "" if none; owned by the context */
 bool gg_supports_tma(const gg_context *context); /* sm_90 and after */
 
+/* Device memory for programs that have no other source of it; the simulator takes no other. 256-byte aligned; the copies
+ * are synchronous. Memory from elsewhere (cudaMalloc, torch) serves as well on a GPU. */
+gg_status gg_alloc(gg_context *context, size_t bytes, void **out);
+void gg_free(gg_context *context, void *memory);
+gg_status gg_upload(gg_context *context, void *device_dst, const void *src, size_t bytes);
+gg_status gg_download(gg_context *context, void *dst, const void *device_src, size_t bytes);
+gg_status gg_synchronize(gg_context *context); /* waits for all streams and reports what went wrong in a kernel */
+
 /* Plan, compile (once per kernel, cached on disk) and launch on `stream`; asynchronous. `config` NULL: the tuned config
  * if one is cached, else gg_default_config. `problem->op` is ignored: the function names it. */
 gg_status gg_forward(gg_context *context, const gg_problem *problem, const gg_config *config, const gg_tensors *tensors,
