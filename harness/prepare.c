@@ -98,7 +98,7 @@ typedef struct board {
 } board;
 
 struct mg_kernels {
-    const mg_workload *load;
+    mg_workload load;
     gg_plan *plans; /* (count) one for each kernel */
     size_t count, capacity;
     uint32_t *table; /* (table_size, a power of two) index into plans by hash, or NO_KERNEL */
@@ -137,7 +137,7 @@ static bool grow(mg_kernels *k) {
 
 /* The plans of a case in k->scratch. */
 static bool plans_of(mg_kernels *k, const mg_case *c, size_t *count) {
-    const mg_workload *load = k->load;
+    const mg_workload *load = &k->load;
     while ((*count = mg_execute_plans(load->options, &load->place->device, c, k->scratch, k->scratch_size)) >
            k->scratch_size) {
         gg_plan *scratch = realloc(k->scratch, *count * sizeof *scratch);
@@ -150,9 +150,9 @@ static bool plans_of(mg_kernels *k, const mg_case *c, size_t *count) {
 
 static bool collect(mg_kernels *k) {
     if (!grow(k)) return false;
-    for (size_t i = 0; i < k->load->count; i++) {
+    for (size_t i = 0; i < k->load.count; i++) {
         size_t count;
-        if (!plans_of(k, &k->load->cases[k->load->order[i]], &count)) return false;
+        if (!plans_of(k, &k->load.cases[k->load.order[i]], &count)) return false;
         for (size_t j = 0; j < count; j++) {
             if (k->count == k->capacity && !grow(k)) return false;
             uint32_t *place = place_of(k, &k->scratch[j]);
@@ -178,7 +178,7 @@ static gg_status build_all(mg_kernels *k, int processes, mg_progress *progress, 
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         signal(SIGINT, SIG_DFL);
         signal(SIGTERM, SIG_DFL);
-        gg_build_many(k->board->jobs, k->count, k->load->options->cache_dir, processes, note_progress,
+        gg_build_many(k->board->jobs, k->count, k->load.options->cache_dir, processes, note_progress,
                       &k->board->done);
         _exit(0);
     }
@@ -188,11 +188,11 @@ static gg_status build_all(mg_kernels *k, int processes, mg_progress *progress, 
     }
     for (pid_t ended; (ended = waitpid(pid, &death, WNOHANG)) != pid;) {
         if (ended < 0 && errno != EINTR) break;
-        if (*k->load->stop) kill(pid, SIGKILL);
+        if (*k->load.stop) kill(pid, SIGKILL);
         mg_progress_set(progress, atomic_load(&k->board->done));
         nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL); /* short beside any compilation */
     }
-    if (!death || *k->load->stop) return GG_OK;
+    if (!death || *k->load.stop) return GG_OK;
     char cause[128];
     mg_describe_death(death, cause, sizeof cause);
     snprintf(error, MG_ERROR_SIZE, "the compiling process died: %s", cause);
@@ -205,7 +205,7 @@ gg_status mg_prepare_kernels(mg_kernels **out, const mg_workload *load, int proc
     mg_kernels *k = calloc(1, sizeof *k);
     snprintf(error, MG_ERROR_SIZE, "out of memory");
     if (!k) return status;
-    k->load = load;
+    k->load = *load;
     if (!collect(k)) goto out;
     k->board_size = sizeof *k->board + k->count * sizeof *k->board->jobs;
     k->board = mmap(NULL, k->board_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

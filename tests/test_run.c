@@ -183,8 +183,13 @@ static void test_skipped(void **state) {
     RUN(w, "-k", SELECTION, "-rs");
     assert_int_equal(w->status, 0);
     expect_last(w, 0, 0, w->count);
-    char line[64];
+    char line[128];
     snprintf(line, sizeof line, "SKIPPED [%zu] the fake skips it\n", w->count);
+    expect_has(w->out, line);
+    assert_null(strstr(w->out, "wait for a GPU"));
+    RUN(w, "-k", SELECTION, "--sim-limit=1");
+    snprintf(line, sizeof line,
+             "%zu cases are above the simulator's limit of 1 multiply-adds and wait for a GPU", w->count);
     expect_has(w->out, line);
 }
 
