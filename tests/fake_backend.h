@@ -1,0 +1,198 @@
+/* fake_backend.h: a backend that records what it is asked for and runs nothing. */
+#ifndef MG_FAKE_BACKEND_H
+#define MG_FAKE_BACKEND_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "context.h"
+#include "device/params.h"
+
+enum { FAKE_RECORDS = 16, FAKE_PARAMS = 1024, FAKE_LABEL = 512 };
+
+/* What was asked for, beyond FAKE_RECORDS only counted, and how to answer. */
+typedef struct fake {
+    gg_backend base;
+    gg_device device;
+    struct {
+        char label[FAKE_LABEL];
+        gg_launch_spec spec;
+        _Alignas(64) unsigned char params[FAKE_PARAMS];
+    } launches[FAKE_RECORDS];
+    gg_tensor_map_spec maps[FAKE_RECORDS];
+    struct {
+        void *dst;
+        uint32_t word;
+        size_t bytes;
+    } fills[FAKE_RECORDS];
+    int num_launches, num_maps, num_fills, num_loads, num_flushes;
+    char newest[FAKE_LABEL]; /* label of the newest launch */
+    gg_status launch_status, map_status, synchronize_status;
+    float (*milliseconds)(struct fake *); /* what the timer reads */
+    int num_timings;
+    char favourite[GG_MACROS_SIZE]; /* for the timer */
+} fake;
+
+static gg_status fake_open(gg_backend **out, int device, char error[GG_ERROR_SIZE]);
+static void fake_close(gg_backend *backend) { free(backend); }
+static const gg_device *fake_device(const gg_backend *backend) { return &((const fake *)backend)->device; }
+static gg_target fake_target(const gg_backend *backend) {
+    (void)backend;
+    return (gg_target){"sim"}; /* whose compiler is there on every machine */
+}
+
+static gg_status fake_load(gg_backend *backend, const char *path, const char *entry, gg_kernel **out) {
+    (void)entry;
+    *out = (gg_kernel *)backend; /* never looked into */
+    ((fake *)backend)->num_loads++;
+    return access(path, R_OK) ? GG_ERR_IO : GG_OK;
+}
+
+static gg_status fake_launch(gg_backend *backend, gg_kernel *kernel, const gg_launch_spec *spec,
+                             gg_stream stream) {
+    fake *f = (fake *)backend;
+    int at = f->num_launches++;
+    (void)stream;
+    assert_ptr_equal(kernel, backend);
+    assert_true(spec->params_bytes <= FAKE_PARAMS);
+    snprintf(f->newest, sizeof f->newest, "%s", spec->label);
+    if (at < FAKE_RECORDS) {
+        snprintf(f->launches[at].label, FAKE_LABEL, "%s", spec->label);
+        memcpy(f->launches[at].params, spec->params, spec->params_bytes);
+        f->launches[at].spec = *spec;
+    }
+    if (f->launch_status) snprintf(backend->error, sizeof backend->error, "made-up launch fault");
+    return f->launch_status;
+}
+
+static gg_status fake_tensor_map(gg_backend *backend, const gg_tensor_map_spec *spec, void *map) {
+    fake *f = (fake *)backend;
+    int at = f->num_maps++;
+    if (at < FAKE_RECORDS) f->maps[at] = *spec;
+    memcpy(map, &spec->base, sizeof spec->base); /* so that a test sees which map went where */
+    if (f->map_status) snprintf(backend->error, sizeof backend->error, "made-up map fault");
+    return f->map_status;
+}
+
+static gg_status fake_fill(gg_backend *backend, void *dst, uint32_t word, size_t bytes, gg_stream stream) {
+    fake *f = (fake *)backend;
+    int at = f->num_fills++;
+    (void)stream;
+    assert_true(at < FAKE_RECORDS);
+    f->fills[at].dst = dst;
+    f->fills[at].word = word;
+    f->fills[at].bytes = bytes;
+    return GG_OK;
+}
+
+static gg_status fake_synchronize(gg_backend *backend) {
+    fake *f = (fake *)backend;
+    if (f->synchronize_status) snprintf(backend->error, sizeof backend->error, "made-up device fault");
+    return f->synchronize_status;
+}
+
+static gg_status fake_flush_cache(gg_backend *backend) {
+    ((fake *)backend)->num_flushes++;
+    return GG_OK;
+}
+
+static gg_status fake_timer_start(gg_backend *backend) {
+    (void)backend;
+    return GG_OK;
+}
+
+static gg_status fake_timer_stop(gg_backend *backend, float *milliseconds) {
+    fake *f = (fake *)backend;
+    *milliseconds = f->milliseconds ? f->milliseconds(f) : 1;
+    f->num_timings++;
+    return GG_OK;
+}
+
+static const gg_backend_ops fake_ops = {
+    .name = "fake",
+    .open = fake_open,
+    .close = fake_close,
+    .device = fake_device,
+    .target = fake_target,
+    .fill = fake_fill,
+    .load = fake_load,
+    .tensor_map = fake_tensor_map,
+    .launch = fake_launch,
+    .synchronize = fake_synchronize,
+    .flush_cache = fake_flush_cache,
+    .timer_start = fake_timer_start,
+    .timer_stop = fake_timer_stop,
+};
+
+static gg_status fake_open(gg_backend **out, int device, char error[GG_ERROR_SIZE]) {
+    if (device) {
+        snprintf(error, GG_ERROR_SIZE, "no device %d", device);
+        *out = NULL;
+        return GG_ERR_NO_DEVICE;
+    }
+    size_t size = (sizeof(fake) + 63) / 64 * 64;
+    fake *f = aligned_alloc(64, size);
+    memset(f, 0, size);
+    f->base.ops = &fake_ops;
+    f->device = (gg_device){.name = "fake",
+                            .cc = 90,
+                            .sm_count = 4,
+                            .smem_per_block = 227 * 1024,
+                            .smem_per_sm = 228 * 1024,
+                            .threads_per_sm = 2048,
+                            .driver = "none"};
+    *out = &f->base;
+    return GG_OK;
+}
+
+/* A context on the fake with its cache in `cache_dir`. */
+static gg_context *fake_context(const char *cache_dir, bool debug) {
+    gg_context *context;
+    if (gg_open_on(&context, &fake_ops, &(gg_options){.cache_dir = cache_dir, .debug = debug}))
+        fail_msg("%s", gg_error(context));
+    return context;
+}
+
+static fake *fake_of(gg_context *context) { return (fake *)gg_context_backend(context); }
+
+/* Aligned addresses that nothing follows. */
+#define FAKE_POINTER(n) ((void *)((uintptr_t)(n) << 20))
+static gg_tensors fake_tensors(void) {
+    return (gg_tensors){
+        .x = FAKE_POINTER(1),
+        .w = FAKE_POINTER(2),
+        .dy = FAKE_POINTER(3),
+        .y = FAKE_POINTER(4),
+        .dx = FAKE_POINTER(5),
+        .dw = FAKE_POINTER(6),
+        .m_sizes = FAKE_POINTER(7),
+        .gather_indices = FAKE_POINTER(8),
+        .topk_weights = FAKE_POINTER(9),
+    };
+}
+
+/* --- a folder for each test
+ * -------------------------------------------------------------------------------------- */
+
+static int make_folder(void **state) {
+    char *dir = malloc(64);
+    strcpy(dir, "/tmp/moegemm-test-XXXXXX");
+    *state = dir;
+    return !mkdtemp(dir);
+}
+
+static int remove_folder(void **state) {
+    char command[96];
+    snprintf(command, sizeof command, "rm -rf '%s'", (char *)*state);
+    free(*state);
+    return system(command);
+}
+
+#endif

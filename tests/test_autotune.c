@@ -1,0 +1,271 @@
+/* test_autotune.c: the search finds the fastest, remembers it across processes, and survives kills and
+ * damage. */
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "fake_backend.h"
+
+enum { LIMIT = 3, TIMINGS = 5 };
+static const gg_problem problem = {.op = GG_FORWARD, .E = 4, .N = 256, .K = 256, .topk = 2, .T = 512};
+
+/* The favourite takes a quarter of the others' time, but for one outlier in five each way, which only a
+ * median survives. */
+static float clock_of(fake *f) {
+    bool fast = strstr(f->newest, f->favourite), outlier = f->num_timings % TIMINGS == 1;
+    return outlier ? (fast ? 100 : 0.01f) : fast ? 0.25f : 1;
+}
+
+static gg_config nth_candidate(gg_context *context, size_t n) {
+    gg_config configs[LIMIT + 1];
+    assert_true(gg_candidate_configs(&problem, gg_get_device(context), configs, LIMIT + 1) > LIMIT);
+    return configs[n];
+}
+
+static void favour(gg_context *context, const gg_config *config) {
+    gg_plan plan;
+    char reason[GG_REASON_SIZE];
+    assert_int_equal(gg_plan_make(&problem, config, gg_get_device(context), &plan, reason), GG_OK);
+    strcpy(fake_of(context)->favourite, plan.macros);
+    fake_of(context)->milliseconds = clock_of;
+}
+
+/* Tunes in a context of its own; `nth` is the candidate that the clock favours. */
+static gg_config tune(const char *dir, gg_problem p, size_t limit, size_t nth, bool debug,
+                      size_t expected_timings) {
+    gg_context *context = fake_context(dir, debug);
+    gg_tensors tensors = fake_tensors();
+    gg_config best, favourite = nth_candidate(context, nth);
+    size_t measured = 99;
+    favour(context, &favourite);
+    gg_status status = gg_autotune(context, &p, &tensors, limit, &best, &measured);
+    if (status) fail_msg("%s", gg_error(context));
+    assert_int_equal(measured, expected_timings);
+    assert_int_equal(fake_of(context)->num_timings, TIMINGS * expected_timings);
+    assert_int_equal(fake_of(context)->num_flushes, TIMINGS * expected_timings);
+    gg_close(context);
+    return best;
+}
+
+static void assert_same(gg_config a, gg_config b) {
+    assert_int_equal(a.mainloop, b.mainloop);
+    assert_int_equal(a.block_m, b.block_m);
+    assert_int_equal(a.block_n, b.block_n);
+    assert_int_equal(a.block_k, b.block_k);
+    assert_int_equal(a.num_warps, b.num_warps);
+    assert_int_equal(a.num_stages, b.num_stages);
+    assert_int_equal(a.tma, b.tma);
+}
+
+static gg_config nth(const char *dir, size_t n) {
+    gg_context *context = fake_context(dir, false);
+    gg_config config = nth_candidate(context, n);
+    gg_close(context);
+    return config;
+}
+
+static void the_fastest_is_found(void **state) {
+    assert_same(tune(*state, problem, LIMIT, 2, false, LIMIT), nth(*state, 2));
+}
+
+/* The clock has changed its mind by then: only memory can give the old answer. */
+static void a_second_process_times_nothing(void **state) {
+    tune(*state, problem, LIMIT, 2, false, LIMIT);
+    pid_t child = fork();
+    if (child == 0) {
+        assert_same(tune(*state, problem, LIMIT, 0, false, 0), nth(*state, 2));
+        _exit(0);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
+static float killed_in_third(fake *f) {
+    if (f->num_timings == 2 * TIMINGS + 2) raise(SIGKILL);
+    return clock_of(f);
+}
+
+static void a_killed_search_keeps_its_timings(void **state) {
+    pid_t child = fork();
+    if (child == 0) {
+        gg_context *context = fake_context(*state, false);
+        gg_tensors tensors = fake_tensors();
+        gg_config best, favourite = nth_candidate(context, 1);
+        favour(context, &favourite);
+        fake_of(context)->milliseconds = killed_in_third;
+        gg_autotune(context, &problem, &tensors, LIMIT, &best, NULL);
+        _exit(0);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status));
+    assert_same(tune(*state, problem, LIMIT, 1, false, 1), nth(*state, 1));
+}
+
+static void a_wider_search_goes_on(void **state) {
+    tune(*state, problem, 2, 2, false, 2); /* does not get to the fastest */
+    assert_same(tune(*state, problem, LIMIT, 2, false, 1), nth(*state, 2));
+    tune(*state, problem, 1, 0, false, 0); /* a narrower one is answered by it */
+}
+
+static void what_matters_is_in_the_key(void **state) {
+    gg_problem same_bucket = problem, other;
+    tune(*state, problem, 1, 0, false, 1);
+    same_bucket.T = 640; /* 320 rows an expert instead of 256 */
+    tune(*state, same_bucket, 1, 0, false, 0);
+#define OTHER(field, value)                                                                                  \
+    other = problem;                                                                                         \
+    other.field = value;                                                                                     \
+    tune(*state, other, 1, 0, false, 1)
+    OTHER(T, 1024);
+    OTHER(E, 8);
+    OTHER(N, 264);
+    OTHER(K, 264);
+    OTHER(dtype, GG_FP16);
+    OTHER(op, GG_DX);
+    OTHER(gemm, GG_GEMM_FIRST);
+    OTHER(fusions, GG_PERMUTE_X);
+    OTHER(topk, 3);
+#undef OTHER
+    tune(*state, problem, 1, 0, true, 1); /* another kernel: the debug build */
+    tune(*state, problem, 1, 0, false, 0);
+}
+
+/* --- damage
+ * ------------------------------------------------------------------------------------------------------ */
+
+static char *tuned_path(const char *dir) {
+    static char path[96];
+    snprintf(path, sizeof path, "%s/tuned.tsv", dir);
+    return path;
+}
+
+static size_t read_lines(const char *dir, char text[1 << 14]) {
+    FILE *file = fopen(tuned_path(dir), "r");
+    assert_non_null(file);
+    size_t size = fread(text, 1, (1 << 14) - 1, file), lines = 0;
+    text[size] = 0;
+    fclose(file);
+    for (const char *at = text; (at = strchr(at, '\n')); at++) lines++;
+    return lines;
+}
+
+static void write_text(const char *dir, const char *text) {
+    FILE *file = fopen(tuned_path(dir), "w");
+    assert_true(fputs(text, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void damaged_lines_count_for_nothing(void **state) {
+    char text[1 << 14];
+    tune(*state, problem, LIMIT, 1, false, LIMIT);
+    assert_int_equal(read_lines(*state, text), LIMIT + 1);
+
+    /* one digit of the first timing: that one is timed again */
+    strstr(text, "best\t")[0] = 0;
+    char *digit = strstr(text, "1.000000");
+    assert_non_null(digit);
+    *digit = '0';
+    write_text(*state, text);
+    assert_same(tune(*state, problem, LIMIT, 1, false, 1), nth(*state, 1));
+
+    /* a "best" torn by a kill: only it is made again, on a line of its own */
+    read_lines(*state, text);
+    strrchr(text, '\t')[-3] = 0;
+    write_text(*state, text);
+    assert_same(tune(*state, problem, LIMIT, 1, false, 0), nth(*state, 1));
+    assert_same(tune(*state, problem, LIMIT, 1, false, 0), nth(*state, 1));
+
+    write_text(*state, "\n\t\t\n\x01garbage\nbest\ntime\t\t\n");
+    tune(*state, problem, LIMIT, 1, false, LIMIT);
+}
+
+static void an_unusable_cache_names_the_fix(void **state) {
+    char path[96];
+    gg_config best;
+    gg_tensors tensors = fake_tensors();
+    snprintf(path, sizeof path, "%s/file", (char *)*state);
+    fclose(fopen(path, "w"));
+    gg_context *context = fake_context(path, false);
+    assert_int_equal(gg_autotune(context, &problem, &tensors, 1, &best, NULL), GG_ERR_IO);
+    assert_non_null(strstr(gg_error(context), "MOEGEMM_CACHE"));
+    gg_close(context);
+}
+
+/* --- faults and use
+ * ---------------------------------------------------------------------------------------------- */
+
+static void configs_that_do_not_run_lose(void **state) {
+    gg_context *context = fake_context(*state, false);
+    gg_tensors tensors = fake_tensors();
+    gg_config best;
+    size_t measured;
+    fake_of(context)->launch_status = GG_ERR_LAUNCH;
+    assert_int_equal(gg_autotune(context, &problem, &tensors, LIMIT, &best, &measured), GG_ERR_LAUNCH);
+    assert_int_equal(measured, 0);
+    assert_int_equal(fake_of(context)->num_launches, LIMIT); /* every one was tried */
+
+    fake_of(context)->synchronize_status = GG_ERR_LAUNCH; /* the device is lost: no more are */
+    assert_int_equal(gg_autotune(context, &problem, &tensors, LIMIT, &best, &measured), GG_ERR_LAUNCH);
+    assert_int_equal(fake_of(context)->num_launches, LIMIT + 1);
+    gg_close(context);
+}
+
+static void refusals_have_a_reason(void **state) {
+    gg_context *context = fake_context(*state, false);
+    gg_tensors tensors = fake_tensors();
+    gg_problem p = problem;
+    gg_config best;
+    p.fusions = GG_FUSE_MUL_POST;
+    assert_int_equal(gg_autotune(context, &p, &tensors, LIMIT, &best, NULL), GG_ERR_REFUSED);
+    assert_non_null(strstr(gg_error(context), "fuse_mul_post"));
+    tensors.w = NULL;
+    assert_int_equal(gg_autotune(context, &problem, &tensors, LIMIT, &best, NULL), GG_ERR_ARGUMENT);
+    assert_non_null(strstr(gg_error(context), "'w'"));
+    gg_close(context);
+}
+
+static void no_rows_need_no_search(void **state) {
+    gg_problem p = problem;
+    p.T = 0;
+    tune(*state, p, LIMIT, 0, false, 0);
+}
+
+static void tuned_configs_are_used(void **state) {
+    gg_context *context = fake_context(*state, false);
+    gg_tensors tensors = fake_tensors();
+    gg_config config, favourite = nth_candidate(context, 2),
+                      usual = gg_default_config(&problem, gg_get_device(context));
+    assert_same(gg_resolve_config(context, &problem), usual);
+    favour(context, &favourite);
+    assert_int_equal(gg_autotune(context, &problem, &tensors, LIMIT, &config, NULL), GG_OK);
+    assert_same(gg_resolve_config(context, &problem), favourite);
+    assert_int_equal(gg_forward(context, &problem, NULL, &tensors, NULL), GG_OK);
+    assert_non_null(strstr(fake_of(context)->newest, fake_of(context)->favourite));
+    gg_close(context);
+
+    context = fake_context(*state, false); /* from the file */
+    assert_same(gg_resolve_config(context, &problem), favourite);
+    gg_close(context);
+    context = fake_context(*state, true); /* tuned for another kernel */
+    assert_same(gg_resolve_config(context, &problem), usual);
+    gg_close(context);
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, remove_folder)
+    const struct CMUnitTest tests[] = {
+        TEST(the_fastest_is_found),
+        TEST(a_second_process_times_nothing),
+        TEST(a_killed_search_keeps_its_timings),
+        TEST(a_wider_search_goes_on),
+        TEST(what_matters_is_in_the_key),
+        TEST(damaged_lines_count_for_nothing),
+        TEST(an_unusable_cache_names_the_fix),
+        TEST(configs_that_do_not_run_lose),
+        TEST(refusals_have_a_reason),
+        TEST(no_rows_need_no_search),
+        TEST(tuned_configs_are_used),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
