@@ -1,0 +1,55 @@
+/* helpers.h: parameters of the harness's own kernels (fill.cu, hash.cu, check.cu); shared by host and device.
+ * The types come from intrinsics.h on a device and from kernels/device/params.h on the host, included before. */
+#ifndef MG_HELPERS_H
+#define MG_HELPERS_H
+
+enum { MG_HELPER_THREADS = 128 };
+
+/* Rows of exact-class integers from the counter hash (golden.h: mg_fill_integers). */
+typedef struct fill_params {
+    u16 *out;           /* (rows, cols) */
+    const i32 *row_map; /* out row i is row row_map[i] / row_divisor of the tensor as drawn; NULL: row i */
+    u64 seed;
+    i64 rows;
+    i32 cols, row_divisor;
+    i32 bits, scale_log2, dtype; /* dtype: a gg_dtype */
+} fill_params;
+
+/* hashes[slot of row] += sum over the row of mix64(key + ((row * cols + col) << 16 | bits)). */
+typedef struct hash_params {
+    const u16 *data;     /* (rows, cols) */
+    const i32 *row_map;  /* row i is stored at row_map[i]; NULL: at i */
+    const i32 *row_slot; /* NULL: slot = row / rows_per_slot */
+    u64 *hashes;
+    u64 key;
+    i64 rows, rows_per_slot;
+    i32 cols;
+} hash_params;
+
+/* What is wrong with one output buffer; offsets are in 16-byte chunks from the buffer's start, guard
+ * included. */
+typedef struct check_report {
+    u64 differing, first_differing;     /* chunks unlike those of the first run; least offset, ~0 if none */
+    u64 overwritten, first_overwritten; /* chunks of the guards that have lost their pattern */
+} check_report;
+
+typedef struct check_params {
+    const u16 *buffer;    /* guard, output, guard */
+    const u16 *first_run; /* the same of another run; NULL: only the guards are checked */
+    check_report *report;
+    i64 output_begin, output_end, chunks; /* in chunks */
+    u32 poison;
+} check_params;
+
+/* Where two outputs differ, in expert order. */
+typedef struct locate_params {
+    const u16 *got, *expected;     /* (rows, cols) */
+    const i32 *row_map, *row_slot; /* as for hash_params */
+    u64 *first;                    /* least row * cols + col, ~0 if none */
+    u64 *wrong;                    /* (slots) elements */
+    u32 *cells;                    /* (map_rows, map_cols) elements */
+    i64 rows, rows_per_slot;
+    i32 cols, map_rows, map_cols;
+} locate_params;
+
+#endif

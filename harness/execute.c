@@ -1,0 +1,356 @@
+/* execute.c: a case's life, from its data on the device to its verdict. */
+#include "execute_internal.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* --- verdicts
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+static int severity(mg_verdict verdict) {
+    return verdict == MG_ERROR ? 3 : verdict == MG_FAILED ? 2 : verdict == MG_MISTRUSTED;
+}
+
+void mg_note(mg_result *result, mg_verdict verdict, const char *format, ...) {
+    size_t used = strlen(result->message);
+    va_list arguments;
+    va_start(arguments, format);
+    if (used && used + 1 < sizeof result->message) result->message[used++] = '\n';
+    vsnprintf(result->message + used, sizeof result->message - used, format, arguments);
+    va_end(arguments);
+    if (severity(verdict) > severity(result->verdict)) result->verdict = verdict;
+}
+
+void mg_skip(mg_result *result, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(result->message, sizeof result->message, format, arguments);
+    va_end(arguments);
+    result->verdict = MG_SKIPPED;
+}
+
+/* --- opening
+ * -----------------------------------------------------------------------------------------------------------
+ */
+
+gg_status mg_executor_open(mg_executor **out, const mg_execute_options *options, char error[MG_ERROR_SIZE]) {
+    const gg_options open = {.backend = options->backend,
+                             .device = options->device,
+                             .cache_dir = options->cache_dir,
+                             .debug = options->debug};
+    char goldens[GG_PATH_SIZE + 16];
+    mg_executor *x = *out = calloc(1, sizeof *x);
+    gg_status status = GG_ERR_MEMORY;
+    void *board = NULL;
+    if (!x || !(x->board = malloc(sizeof *x->board))) {
+        snprintf(error, MG_ERROR_SIZE, "out of memory");
+        goto out;
+    }
+    x->options = *options;
+    if ((status = mg_subject_find(options->subject ? options->subject : "moegemm", &x->subject, error)))
+        goto out;
+    if ((status = gg_open(&x->context, &open))) {
+        const char *detail = x->context ? gg_error(x->context) : "";
+        snprintf(error, MG_ERROR_SIZE, "backend '%s' does not open: %.400s",
+                 options->backend ? options->backend : "any", detail[0] ? detail : gg_status_string(status));
+        goto out;
+    }
+    x->backend = gg_context_backend(x->context);
+    snprintf(goldens, sizeof goldens, "%s/golden", gg_context_cache_dir(x->context));
+    if ((status = mg_corpus_open(&x->corpus, options->golden_dir, goldens, error))) goto out;
+    if ((status = mg_device_status(x, x->backend->ops->alloc(x->backend, sizeof *x->board, &board),
+                                   "no device memory"))) {
+        snprintf(error, MG_ERROR_SIZE, "%s", x->error);
+        goto out;
+    }
+    x->device_board = board;
+out:
+    if (status != GG_OK) {
+        mg_executor_close(x);
+        *out = NULL;
+    }
+    return status;
+}
+
+void mg_executor_close(mg_executor *x) {
+    if (!x) return;
+    if (x->backend) {
+        for (int i = 0; i < MG_NUM_INPUTS; i++) mg_region_free(x, &x->inputs[i]);
+        for (int i = 0; i < MG_NUM_RESULTS; i++) {
+            mg_region_free(x, &x->results[0][i]);
+            mg_region_free(x, &x->results[1][i]);
+        }
+        if (x->device_board) x->backend->ops->free(x->backend, x->device_board);
+    }
+    mg_corpus_close(x->corpus);
+    if (x->context) gg_close(x->context);
+    mg_data_cache_free(&x->cache);
+    free(x->download);
+    free(x->board);
+    free(x);
+}
+
+const gg_device *mg_executor_device(const mg_executor *x) { return gg_get_device(x->context); }
+
+/* --- what a case consists of
+ * --------------------------------------------------------------------------------------------- */
+
+static bool reduces(const mg_case *c) {
+    return c->function.autograd && c->fusions & GG_PERMUTE_X && c->problem->topk > 1;
+}
+
+static mg_input x_input(const mg_case *c) {
+    bool gathered = c->problem->gemm == GG_GEMM_FIRST && !(c->fusions & GG_PERMUTE_X);
+    return gathered ? MG_IN_X_EXPERT : MG_IN_X;
+}
+static mg_input dy_input(const mg_case *c) { return c->fusions & GG_PERMUTE_Y ? MG_IN_DY : MG_IN_DY_EXPERT; }
+
+gg_tensors mg_run_tensors(const mg_run *run, gg_op op, int set) {
+    const mg_case *c = run->c;
+    const mg_region *in = run->x->inputs, *out = run->x->results[set];
+    gg_tensors t = {.m_sizes = mg_region_data(&in[MG_IN_M_SIZES])};
+    if (op != GG_DX) t.x = mg_region_data(&in[x_input(c)]);
+    if (op != GG_DW) t.w = mg_region_data(&in[MG_IN_W]);
+    if (op != GG_FORWARD) t.dy = mg_region_data(&in[dy_input(c)]);
+    if (op == GG_FORWARD) t.y = mg_region_data(&out[MG_RES_Y]);
+    if (op == GG_DX) t.dx = mg_region_data(&out[MG_RES_DX]);
+    if (op == GG_DW) t.dw = mg_region_data(&out[MG_RES_DW]);
+    if (c->fusions & (GG_PERMUTE_X | GG_PERMUTE_Y)) t.gather_indices = mg_region_data(&in[MG_IN_GATHER]);
+    if (c->fusions & GG_FUSE_MUL_POST && op == GG_FORWARD)
+        t.topk_weights = mg_region_data(&in[MG_IN_WEIGHTS]);
+    return t;
+}
+
+static void list_tensors(mg_run *run) {
+    static const mg_res result_of[GG_NUM_OPS] = {
+        [GG_FORWARD] = MG_RES_Y, [GG_DX] = MG_RES_DX, [GG_DW] = MG_RES_DW};
+    const mg_case *c = run->c;
+    run->inputs = 1u << MG_IN_M_SIZES;
+    for (size_t i = 0; i < run->num_ops; i++) {
+        gg_op op = run->ops[i];
+        if (op != GG_DX) run->inputs |= 1u << x_input(c);
+        if (op != GG_DW) run->inputs |= 1u << MG_IN_W;
+        if (op != GG_FORWARD) run->inputs |= 1u << dy_input(c);
+        run->results |= 1u << result_of[op];
+    }
+    if (c->fusions & (GG_PERMUTE_X | GG_PERMUTE_Y)) run->inputs |= 1u << MG_IN_GATHER;
+    if (c->fusions & GG_FUSE_MUL_POST) run->inputs |= 1u << MG_IN_WEIGHTS;
+    if (c->problem->store == MG_STORE_HASH) run->inputs |= 1u << MG_IN_ROW_EXPERT;
+    if (reduces(c)) run->results |= 1u << MG_RES_DX_REDUCED;
+}
+
+/* --- launches
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+static gg_status reserve_results(mg_run *run, int set) {
+    gg_status status = GG_OK;
+    for (int i = 0; i < MG_NUM_RESULTS && status == GG_OK; i++) {
+        int64_t rows, cols;
+        mg_res_shape(run->c->problem, (mg_res)i, &rows, &cols);
+        if (run->results & 1u << i)
+            status =
+                mg_region_reserve(run->x, &run->x->results[set][i], (size_t)(rows * cols) * sizeof(uint16_t));
+    }
+    return status;
+}
+
+/* Guards and results get the same pattern, so one fill does both. */
+static gg_status poison_results(mg_run *run, int set, uint32_t poison) {
+    const gg_backend_ops *ops = run->x->backend->ops;
+    gg_status status = GG_OK;
+    for (int i = 0; i < MG_NUM_RESULTS && status == GG_OK; i++) {
+        const mg_region *region = &run->x->results[set][i];
+        if (run->results & 1u << i)
+            status = ops->fill(run->x->backend, region->base, poison, mg_region_total(region), NULL);
+    }
+    return mg_device_status(run->x, status, "filling failed");
+}
+
+static gg_status check_results(mg_run *run, int set, bool against_first, uint32_t poison) {
+    mg_executor *x = run->x;
+    gg_status status = GG_OK;
+    for (int i = 0; i < MG_NUM_RESULTS && status == GG_OK; i++) {
+        if (!(run->results & 1u << i)) continue;
+        const mg_region *region = &x->results[set][i];
+        const check_params params = {.buffer = (const u16 *)region->base,
+                                     .first_run = against_first ? (const u16 *)x->results[0][i].base : NULL,
+                                     .report = &x->device_board->reports[i],
+                                     .output_begin = MG_GUARD / 16,
+                                     .output_end = (i64)((MG_GUARD + region->bytes) / 16),
+                                     .chunks = (i64)(mg_region_total(region) / 16),
+                                     .poison = poison};
+        status = mg_launch_check(x, &params);
+    }
+    return status;
+}
+
+static gg_status launch_ops(mg_run *run, int set, bool timed) {
+    mg_executor *x = run->x;
+    const mg_case *c = run->c;
+    const gg_backend_ops *ops = x->backend->ops;
+    char reason[GG_REASON_SIZE] = "";
+    for (size_t i = 0; i < run->num_ops; i++) {
+        const gg_op op = run->ops[i];
+        const bool time_this = timed && op == c->function.op;
+        const gg_problem problem = mg_case_problem(c, op);
+        const gg_tensors tensors = mg_run_tensors(run, op, set);
+        gg_status status = time_this ? ops->timer_start(x->backend) : GG_OK;
+        if (status != GG_OK) return mg_device_status(x, status, "timer failed");
+        status = x->subject->launch(x->context, &problem, &run->configs[op], &tensors, NULL, reason);
+        if (status != GG_OK) {
+            snprintf(x->error, sizeof x->error, "%s: %s", gg_op_name(op),
+                     reason[0] ? reason : gg_status_string(status));
+            return status;
+        }
+        float milliseconds = 0;
+        if (time_this && (status = ops->timer_stop(x->backend, &milliseconds)) != GG_OK)
+            return mg_device_status(x, status, "a kernel failed");
+        if (time_this) run->result->kernel_ms = milliseconds;
+    }
+    if (!reduces(c)) return GG_OK;
+    const mg_problem *p = c->problem;
+    const mg_region *results = x->results[set];
+    gg_status (*reduce)(gg_context *, gg_dtype, int64_t, int32_t, int32_t, const void *, void *, gg_stream,
+                        char *) =
+        x->subject->reduce_topk ? x->subject->reduce_topk : mg_subject_moegemm.reduce_topk;
+    gg_status status = reduce(x->context, c->dtype, p->T, p->topk, p->K, mg_region_data(&results[MG_RES_DX]),
+                              mg_region_data(&results[MG_RES_DX_REDUCED]), NULL, reason);
+    if (status != GG_OK)
+        snprintf(x->error, sizeof x->error, "reduction: %s", reason[0] ? reason : gg_status_string(status));
+    return status;
+}
+
+/* Number `number` (from 1): poison, launch, look at guards and, from the second on, at what the first left.
+ */
+static gg_status run_once(mg_run *run, int number, int set, bool against_first, bool timed) {
+    const uint32_t half = number == 1 ? MG_POISON_FIRST : MG_POISON_LATER, poison = half << 16 | half;
+    gg_status status = mg_board_clear(run->x);
+    if (status == GG_OK) status = poison_results(run, set, poison);
+    if (status == GG_OK) status = launch_ops(run, set, timed);
+    if (status == GG_OK) status = check_results(run, set, against_first, poison);
+    if (status == GG_OK) status = mg_board_read(run->x);
+    if (status == GG_OK) status = mg_judge_reports(run, number, set, poison);
+    return status;
+}
+
+/* --- autotune
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+static void describe_config(const gg_config *c, char out[64]) {
+    static const char *const tma[] = {"-x", "-w", "-dy", "-store"}; /* in the order of the flags' bits */
+    int used = snprintf(out, 64, "%s-bm%d-bn%d-bk%d-w%d-s%d%s", gg_mainloop_name(c->mainloop), c->block_m,
+                        c->block_n, c->block_k, c->num_warps, c->num_stages, c->tma ? "-tma" : "");
+    for (int i = 0; i < 4 && used < 64; i++)
+        if (c->tma & 1u << i) used += snprintf(out + used, 64 - (size_t)used, "%s", tma[i]);
+}
+
+static gg_status tune_op(mg_run *run, gg_op op) {
+    mg_executor *x = run->x;
+    const gg_problem problem = mg_case_problem(run->c, op);
+    const gg_tensors tensors = mg_run_tensors(run, op, 0);
+    size_t measured = 0;
+    gg_config again;
+    gg_status status =
+        gg_autotune(x->context, &problem, &tensors, x->options.autotune_limit, &run->configs[op], &measured);
+    if (status == GG_OK)
+        status = gg_autotune(x->context, &problem, &tensors, x->options.autotune_limit, &again, &measured);
+    if (status != GG_OK) {
+        snprintf(x->error, sizeof x->error, "autotune of %s: %.400s", gg_op_name(op), gg_error(x->context));
+        return status;
+    }
+    if (measured)
+        mg_note(run->result, MG_FAILED, "autotune of %s measured %zu configs again", gg_op_name(op),
+                measured);
+    return GG_OK;
+}
+
+static gg_status tune(mg_run *run) {
+    gg_status status = GG_OK;
+    for (size_t i = 0; i < run->num_ops && status == GG_OK; i++) status = tune_op(run, run->ops[i]);
+    if (status == GG_OK) describe_config(&run->configs[run->c->function.op], run->result->config);
+    return status;
+}
+
+/* --- the case
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+/* Later runs go to other memory than the first, which stays to be compared with. Without memory for both, the
+ * first's hash stays. */
+static gg_status repeat(mg_run *run, const uint64_t first[MG_NUM_RESULTS]) {
+    mg_executor *x = run->x;
+    const int repeats = x->options.repeats;
+    bool room = repeats < 2 || reserve_results(run, 1) == GG_OK;
+    if (!room) {
+        for (int i = 0; i < MG_NUM_RESULTS; i++) mg_region_free(x, &x->results[1][i]);
+        snprintf(run->result->message, sizeof run->result->message,
+                 "repeats compared by 64-bit hashes: no device memory to keep the first run's output");
+    }
+    for (int number = 2; number <= repeats && run->result->verdict == MG_PASSED; number++) {
+        gg_status status = run_once(run, number, room, room, number == repeats);
+        if (status != GG_OK) return status;
+        run->result->repeats++;
+        if (room) continue;
+        uint64_t hashes[MG_NUM_RESULTS];
+        if ((status = mg_results_hash(run, 0, hashes)) != GG_OK) return status;
+        for (int i = 0; i < MG_NUM_RESULTS; i++)
+            if (run->results & 1u << i && hashes[i] != first[i])
+                mg_note(run->result, MG_FAILED, "'%s' differs between runs 1 and %d", mg_res_name((mg_res)i),
+                        number);
+    }
+    return GG_OK;
+}
+
+static gg_status run_case(mg_run *run) {
+    mg_executor *x = run->x;
+    uint64_t hashes[MG_NUM_RESULTS] = {0};
+    gg_status status = mg_data_get(&x->cache, x->corpus, run->c, x->options.user_seed, &run->data, x->error);
+    if (status == GG_OK) status = mg_inputs_place(x, run->data, run->inputs);
+    if (status == GG_OK) status = reserve_results(run, 0);
+    if (status == GG_OK && run->c->function.autotune && x->subject == &mg_subject_moegemm) status = tune(run);
+
+    if (status == GG_OK) status = run_once(run, 1, 0, false, x->options.repeats < 2);
+    if (status != GG_OK) return status;
+    run->result->repeats = 1;
+    if ((status = mg_results_hash(run, 0, hashes)) != GG_OK) return status;
+    for (int i = 0; i < MG_NUM_RESULTS; i++)
+        if (run->results & 1u << i) run->result->digest = mg_splitmix64(run->result->digest ^ hashes[i]);
+    if ((status = mg_inputs_verify(run)) != GG_OK) return status;
+    if ((status = mg_judge_results(run)) != GG_OK) return status;
+    if (run->result->verdict != MG_PASSED || x->options.repeats < 2) return GG_OK;
+    if ((status = repeat(run, hashes)) != GG_OK) return status;
+    return mg_inputs_verify(run);
+}
+
+static double seconds_now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+void mg_execute(mg_executor *x, const mg_case *c, mg_result *result, bool *lost) {
+    const double start = seconds_now();
+    mg_run run = {.x = x, .c = c, .result = result};
+    *lost = false;
+    *result = (mg_result){.index = result->index, .verdict = MG_PASSED};
+    run.num_ops = mg_case_ops(c, run.ops);
+    list_tensors(&run);
+    if (mg_execute_skips(&x->options, mg_executor_device(x), c, x->error)) {
+        mg_skip(result, "%s", x->error);
+    } else if (mg_plan_case(&run)) {
+        x->error[0] = 0;
+        gg_status status = run_case(&run);
+        if (status != GG_OK) {
+            mg_note(result, MG_ERROR, "%s", x->error[0] ? x->error : gg_status_string(status));
+            /* a device that cannot copy a word any more is lost */
+            *lost = x->backend->ops->synchronize(x->backend) != GG_OK || mg_board_clear(x) != GG_OK;
+        }
+    }
+    result->seconds = seconds_now() - start;
+}

@@ -1,0 +1,112 @@
+/* execute_device.c: guarded device memory of the executor, and the launches of its helper kernels. */
+#include "execute_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+gg_status mg_device_status(mg_executor *x, gg_status status, const char *what) {
+    if (status != GG_OK) {
+        const char *detail = x->backend->error[0] ? x->backend->error : gg_status_string(status);
+        snprintf(x->error, sizeof x->error, "%s: %.400s", what, detail);
+    }
+    return status;
+}
+
+/* --- memory
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+gg_status mg_region_reserve(mg_executor *x, mg_region *region, size_t bytes) {
+    char what[64];
+    region->bytes = bytes;
+    size_t total = mg_region_total(region);
+    if (total <= region->capacity) return GG_OK;
+    mg_region_free(x, region);
+    void *base;
+    snprintf(what, sizeof what, "no device memory for %zu bytes", total);
+    gg_status status = mg_device_status(x, x->backend->ops->alloc(x->backend, total, &base), what);
+    if (status == GG_OK) *region = (mg_region){.base = base, .capacity = total, .bytes = bytes};
+    return status;
+}
+
+void mg_region_free(mg_executor *x, mg_region *region) {
+    if (region->base) x->backend->ops->free(x->backend, region->base);
+    *region = (mg_region){0};
+}
+
+gg_status mg_download(mg_executor *x, const void *device, size_t bytes, const uint8_t **out) {
+    if (bytes > x->download_capacity) {
+        free(x->download);
+        x->download = malloc(bytes);
+        x->download_capacity = x->download ? bytes : 0;
+        if (!x->download) {
+            snprintf(x->error, sizeof x->error, "out of memory for %zu bytes", bytes);
+            return GG_ERR_MEMORY;
+        }
+    }
+    *out = x->download;
+    return mg_device_status(x, x->backend->ops->download(x->backend, x->download, device, bytes),
+                            "download failed");
+}
+
+/* Reports start from "none": no count, and an offset that every other is below. */
+static const check_report clean = {.first_differing = ~0ull, .first_overwritten = ~0ull};
+
+gg_status mg_board_clear(mg_executor *x) {
+    *x->board = (mg_board){.first = ~0ull};
+    for (int i = 0; i < MG_NUM_RESULTS; i++) x->board->reports[i] = clean;
+    return mg_device_status(
+        x, x->backend->ops->upload(x->backend, x->device_board, x->board, sizeof *x->board), "upload failed");
+}
+
+gg_status mg_board_read(mg_executor *x) {
+    gg_status status = mg_device_status(x, x->backend->ops->synchronize(x->backend), "a kernel failed");
+    if (status != GG_OK) return status;
+    return mg_device_status(
+        x, x->backend->ops->download(x->backend, x->board, x->device_board, sizeof *x->board),
+        "download failed");
+}
+
+/* --- kernels
+ * -----------------------------------------------------------------------------------------------------------
+ */
+
+enum { BLOCKS_PER_SM = 8 }; /* of 128 threads: enough loads in flight to be limited by memory alone */
+
+static gg_status launch(mg_executor *x, const char *file, const char *entry, int64_t blocks,
+                        const void *params, size_t params_bytes) {
+    const gg_source source = {
+        .files = gg_embedded_sources, .root = file, .macros = "", .debug = x->options.debug};
+    int64_t most = (int64_t)gg_get_device(x->context)->sm_count * BLOCKS_PER_SM;
+    gg_kernel *kernel;
+    gg_status status = gg_context_kernel(x->context, &source, entry, &kernel);
+    if (status != GG_OK) {
+        snprintf(x->error, sizeof x->error, "%s: %.400s", file, gg_error(x->context));
+        return status;
+    }
+    if (blocks == 0) return GG_OK; /* of an empty tensor */
+    const gg_launch_spec spec = {.grid = (uint32_t)(blocks < most ? blocks : most),
+                                 .threads = MG_HELPER_THREADS,
+                                 .params = params,
+                                 .params_bytes = params_bytes,
+                                 .label = entry};
+    return mg_device_status(x, x->backend->ops->launch(x->backend, kernel, &spec, NULL), file);
+}
+
+static int64_t blocks_of(int64_t threads) { return (threads + MG_HELPER_THREADS - 1) / MG_HELPER_THREADS; }
+
+gg_status mg_launch_fill(mg_executor *x, const fill_params *params) {
+    return launch(x, "fill.cu", "fill", blocks_of(params->rows * (params->cols / 8)), params, sizeof *params);
+}
+
+gg_status mg_launch_hash(mg_executor *x, const hash_params *params) {
+    return launch(x, "hash.cu", "hash", params->rows, params, sizeof *params);
+}
+
+gg_status mg_launch_check(mg_executor *x, const check_params *params) {
+    return launch(x, "check.cu", "check", blocks_of(params->chunks), params, sizeof *params);
+}
+
+gg_status mg_launch_locate(mg_executor *x, const locate_params *params) {
+    return launch(x, "check.cu", "locate", params->rows, params, sizeof *params);
+}

@@ -1,0 +1,205 @@
+/* execute_internal.h: what the files of the executor share: data of problems, guarded device buffers, one
+ * case's work. */
+#ifndef MG_EXECUTE_INTERNAL_H
+#define MG_EXECUTE_INTERNAL_H
+
+#include "compare.h"
+#include "execute.h"
+
+#include "device/params.h" /* before helpers.h, which uses its types */
+
+#include "device/helpers.h"
+
+enum {
+    MG_GUARD = 4096,       /* bytes before and after every tensor: more than a row of any tile */
+    MG_MAX_EXPERTS = 4096, /* slots for hashes by expert */
+    MG_KEPT_PROBLEMS = 4   /* whose data stays in host memory: neighbouring cases share it */
+};
+
+/* Device tensors that kernels read; the routing first, because the others may be gathered by it. */
+#define MG_INPUTS(X)                                                                                         \
+    X(MG_IN_M_SIZES, "m_sizes")                                                                              \
+    X(MG_IN_GATHER, "gather_indices")                                                                        \
+    X(MG_IN_WEIGHTS, "topk_weights")                                                                         \
+    X(MG_IN_ROW_EXPERT, "row_expert") /* for the harness's own kernels */                                    \
+    X(MG_IN_X, "x")                                                                                          \
+    X(MG_IN_X_EXPERT, "x") /* W1 without permute_x: rows gathered into expert order */                       \
+    X(MG_IN_W, "w")                                                                                          \
+    X(MG_IN_DY, "dy")                                                                                        \
+    X(MG_IN_DY_EXPERT, "dy") /* without permute_y */
+typedef enum mg_input {
+#define X(name, text) name,
+    MG_INPUTS(X)
+#undef X
+        MG_NUM_INPUTS
+} mg_input;
+
+/* What results hold before the first run and before later ones: NaN in both types, and two so that what is
+ * not written cannot look the same twice. */
+enum { MG_POISON_FIRST = 0xffff, MG_POISON_LATER = 0x7ffd };
+
+/* Device tensors that kernels write. */
+#define MG_RESULTS(X)                                                                                        \
+    X(MG_RES_Y, "y")                                                                                         \
+    X(MG_RES_DX, "dx")                                                                                       \
+    X(MG_RES_DX_REDUCED, "dx_reduced")                                                                       \
+    X(MG_RES_DW, "dw")
+typedef enum mg_res {
+#define X(name, text) name,
+    MG_RESULTS(X)
+#undef X
+        MG_NUM_RESULTS
+} mg_res;
+
+/* --- data of a problem in host memory (execute_data.c)
+ * ------------------------------------------------------------ */
+
+typedef struct mg_data {
+    const mg_problem *problem; /* NULL: free entry */
+    mg_class cls;
+    gg_dtype dtype;
+    mg_inputs inputs;
+    int32_t *row_expert;              /* (M) */
+    mg_golden goldens[MG_NUM_HASHES]; /* loaded or derived when first needed */
+    bool golden_loaded[MG_NUM_HASHES];
+    size_t bytes;
+    uint64_t used; /* turn of its last use */
+} mg_data;
+
+typedef struct mg_data_cache {
+    mg_data entries[MG_KEPT_PROBLEMS];
+    uint64_t turn;
+} mg_data_cache;
+
+/* The data of a case, owned by the cache and valid until the next call. */
+gg_status mg_data_get(mg_data_cache *cache, const mg_corpus *corpus, const mg_case *c, uint64_t user_seed,
+                      mg_data **out, char error[MG_ERROR_SIZE]);
+/* A golden of it; MG_HASH_Y_MUL and MG_HASH_DX_REDUCED of the exact classes are derived from the others. */
+gg_status mg_data_golden(mg_data *data, const mg_corpus *corpus, uint64_t user_seed, mg_hash_output which,
+                         const mg_golden **out, char error[MG_ERROR_SIZE]);
+void mg_data_cache_free(mg_data_cache *cache);
+
+/* --- the executor
+ * ---------------------------------------------------------------------------------------------------- */
+
+/* A device tensor between two guards; grows and never shrinks, so that a run of cases does not pay for
+ * allocations. */
+typedef struct mg_region {
+    uint8_t *base; /* guard, tensor rounded up to a multiple of MG_GUARD, guard */
+    size_t capacity, bytes;
+} mg_region;
+
+static inline void *mg_region_data(const mg_region *region) { return region->base + MG_GUARD; }
+static inline size_t mg_region_total(const mg_region *region) {
+    return (region->bytes + MG_GUARD - 1) / MG_GUARD * MG_GUARD + 2 * MG_GUARD;
+}
+
+/* What the helper kernels write; one on the device and its copy on the host. */
+typedef struct mg_board {
+    check_report reports[MG_NUM_RESULTS];
+    uint64_t first;
+    uint64_t hashes[MG_MAX_EXPERTS];
+    uint32_t cells[MG_MAP_SIZE * MG_MAP_SIZE];
+} mg_board;
+
+struct mg_executor {
+    mg_execute_options options;
+    const mg_subject *subject;
+    gg_context *context;
+    gg_backend *backend;
+    mg_corpus *corpus;
+    mg_data_cache cache;
+    mg_board *device_board, *board;
+    uint8_t *download; /* grows */
+    size_t download_capacity;
+
+    const mg_problem *placed_problem; /* whose inputs the regions hold */
+    mg_class placed_class;
+    gg_dtype placed_dtype;
+    bool placed[MG_NUM_INPUTS];
+    mg_region inputs[MG_NUM_INPUTS];
+    uint64_t digests[MG_NUM_INPUTS];      /* of whole input regions, guards included */
+    mg_region results[2][MG_NUM_RESULTS]; /* of the first run; of later runs and of the reference kernel */
+    char error[MG_ERROR_SIZE];            /* detail of the last failure of a function below */
+};
+
+/* One case on its way. Masks are of 1u << mg_input and 1u << mg_res. */
+typedef struct mg_run {
+    mg_executor *x;
+    const mg_case *c;
+    mg_result *result;
+    mg_data *data;
+    gg_op ops[GG_NUM_OPS]; /* in the order of their launches */
+    size_t num_ops;
+    gg_config configs[GG_NUM_OPS]; /* by op */
+    unsigned inputs, results;
+} mg_run;
+
+/* The device tensors that `op` needs, results in set 0 or 1; the others are NULL. */
+gg_tensors mg_run_tensors(const mg_run *run, gg_op op, int set);
+/* Appends a line to the result's message; the verdict becomes the worse of the two (error, failed,
+ * mistrusted). */
+__attribute__((format(printf, 3, 4))) void mg_note(mg_result *result, mg_verdict verdict, const char *format,
+                                                   ...);
+
+/* The verdict is skipped, with this reason. */
+__attribute__((format(printf, 2, 3))) void mg_skip(mg_result *result, const char *format, ...);
+
+/* --- execute_plan.c ------------------------------------------------------------------------------------- */
+
+/* The ops of a case in the order of their launches; returns how many. */
+size_t mg_case_ops(const mg_case *c, gg_op ops[GG_NUM_OPS]);
+/* Asks the subject for plans; false: there is nothing to run, and the result says why (or has passed: a
+ * refusal). */
+bool mg_plan_case(mg_run *run);
+
+/* --- execute_device.c: memory and helper kernels; on failure x->error says what
+ * ------------------------------------- */
+
+/* `status` as it came; x->error is `what` with the backend's detail. */
+gg_status mg_device_status(mg_executor *x, gg_status status, const char *what);
+gg_status mg_region_reserve(mg_executor *x, mg_region *region, size_t bytes);
+void mg_region_free(mg_executor *x, mg_region *region);
+/* Host memory of the executor with room for `bytes`, holding what was downloaded. */
+gg_status mg_download(mg_executor *x, const void *device, size_t bytes, const uint8_t **out);
+gg_status mg_board_clear(mg_executor *x);
+gg_status mg_board_read(mg_executor *x); /* waits for everything launched */
+gg_status mg_launch_fill(mg_executor *x, const fill_params *params);
+gg_status mg_launch_hash(mg_executor *x, const hash_params *params); /* hashes: a slot of the device board */
+gg_status mg_launch_check(mg_executor *x, const check_params *params); /* report: one of the device board */
+gg_status mg_launch_locate(mg_executor *x, const locate_params *params);
+
+/* --- execute_inputs.c
+ * ------------------------------------------------------------------------------------------------ */
+
+/* Places what is not there yet, in guarded regions, and takes digests. */
+gg_status mg_inputs_place(mg_executor *x, const mg_data *data, unsigned inputs);
+/* Notes every input that is no longer as it was placed, and forgets it. */
+gg_status mg_inputs_verify(mg_run *run);
+
+/* --- execute_verdict.c --------------------------------------------------------------------------------- */
+
+const char *mg_res_name(mg_res res);
+void mg_res_shape(const mg_problem *problem, mg_res res, int64_t *rows, int64_t *cols);
+/* Hashes of one set of results as stored, by result. */
+gg_status mg_results_hash(mg_run *run, int set, uint64_t hashes[MG_NUM_RESULTS]);
+/* Notes what the board's reports say of run `number` (from 1): guards overwritten, results unlike the first
+ * run's. */
+gg_status mg_judge_reports(mg_run *run, int number, int set, uint32_t poison);
+/* Compares the first run's results with the goldens. */
+gg_status mg_judge_results(mg_run *run);
+/* Notes the outcome of one comparison of a result; `got` is NULL or the result as stored. */
+void mg_judge_difference(mg_run *run, mg_res res, mg_difference *difference, const uint16_t *got);
+/* Where rows of a result are stored by expert-order row: the input that says so, or NULL for the identity. */
+const int32_t *mg_res_row_map(const mg_run *run, mg_res res);
+/* The reduction over topk, on the host, of the first run's own rows of dx. */
+gg_status mg_reduce_own_rows(mg_run *run, mg_golden *out);
+/* Compares a downloaded result with a golden in host memory, and notes the outcome. */
+void mg_judge_against(mg_run *run, mg_res res, mg_class cls, const mg_golden *golden, const uint16_t *got);
+
+/* --- execute_full.c: full-size problems, whose goldens are hashes by expert ------------------------------
+ */
+
+gg_status mg_judge_hashed(mg_run *run, mg_res res);
+
+#endif
