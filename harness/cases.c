@@ -112,6 +112,7 @@ static const block blocks[] = {
     {.in = SMALL, .classes = REAL, .dtypes = FP16, .tma = TMA_ENDS, .config = ONE_TILE},
     {.in = SMALL, .ops = BACKWARD, .dtypes = FP16, .tma = TMA_ENDS, .config = ONE_TILE},
     {.in = SMALL, .ops = FORWARD, .dtypes = FP16, .config = ONE_TILE},
+    {.in = SMALL, .ops = FORWARD, .dtypes = FP16, .tma = TMA_FULL},
 
     /* routing weights in the epilogue */
     {.in = SMALL, .ops = FORWARD, .fusions = MUL_POST, .tma = TMA_ENDS},
@@ -212,13 +213,14 @@ static bool fits(const mg_problem *p, unsigned fusions) {
 }
 
 /* `forward and tma` is what a first run without a GPU is asked for, so such a case must not wait for a golden
- * to be made: it is above the simulator's limit, or its golden is committed (the rule of golden/README.md).
- */
+ * to be made: it is above the simulator's limit, or its goldens are committed. */
 static bool is_ready(const mg_case *c) {
-    const mg_problem *p = c->problem;
-    if (c->function.op != GG_FORWARD || !c->config.tma || mg_case_work(c) > MG_SIM_LIMIT) return true;
-    return c->cls == MG_EXACT || p->groups & MG_GROUP_RAGGED ||
-           (c->cls == MG_REAL && c->dtype == GG_BF16 && p->H == 32 && p->T == 128);
+    if (c->refusal || c->function.op != GG_FORWARD || !c->config.tma || mg_case_work(c) > MG_SIM_LIMIT)
+        return true;
+    bool ready = mg_is_committed(c->problem, c->cls, c->dtype, GG_FORWARD);
+    if (!c->function.autograd) return ready;
+    return ready && mg_is_committed(c->problem, c->cls, c->dtype, GG_DX) &&
+           mg_is_committed(c->problem, c->cls, c->dtype, GG_DW);
 }
 
 /* Everything of a case that outer loops have decided, and where the cases go. */

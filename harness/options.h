@@ -45,7 +45,7 @@ typedef struct mg_options {
     bool no_capture;      /* -s: what a worker prints goes straight to the terminal */
     long durations;       /* --durations; -1: not wanted, 0: all */
     double durations_min; /* --durations-min, seconds */
-    bool show[256];       /* -r, by letter, with a and A expanded: show['f'], 'E', 's', 'x', 'X', 'p', 'P' */
+    bool show[256];       /* -r, by the verdict's letter (result.h) and P, with a and A expanded */
     const char *junit;    /* --junitxml; NULL: none */
     const char *report;   /* --report, folder; NULL: the runner's default */
     bool no_header;       /* --no-header */
@@ -61,7 +61,8 @@ gg_status mg_options_parse(mg_options *options, int argc, char **argv, char erro
 /* Prints a usage error on stderr as every subcommand does ("ERROR: ...", then the hint); returns
  * MG_EXIT_USAGE. */
 int mg_options_fail(const char *command, const char *error);
-/* --help, one screen. */
+/* Answers for MG_ACTION_HELP (one screen) and MG_ACTION_VERSION, on stdout. */
 void mg_options_help(const char *command);
+void mg_options_version(void);
 
 #endif
