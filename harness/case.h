@@ -56,9 +56,9 @@ typedef struct mg_problem {
     int64_t T, M;
     mg_dist dist;
     mg_store store;
-    unsigned classes; /* 1u << mg_class */
-    unsigned dtypes;  /* 1u << gg_dtype */
-    unsigned groups;  /* which axes of the case table use it: MG_GROUP_* */
+    unsigned classes;   /* 1u << mg_class */
+    unsigned dtypes;    /* 1u << gg_dtype */
+    unsigned groups;    /* which axes of the case table use it: MG_GROUP_* */
     unsigned committed; /* which of its goldens are in the repository: see mg_is_committed */
 } mg_problem;
 
@@ -73,8 +73,8 @@ enum {
 /* All problems, in file order, parsed once from the table embedded at build; never fails at run time. */
 const mg_problem *mg_problems(size_t *count);
 const mg_problem *mg_problem_find(const char *key);
-/* Whether a golden is in the repository, so that no Python is needed for it: what `forward and tma` needs on the
- * simulator is. `output` as the op that makes it: forward y, dX dx, dW dw. */
+/* Whether a golden is in the repository, so that no Python is needed for it: what `forward and tma` needs on
+ * the simulator is. `output` as the op that makes it: forward y, dX dx, dW dw. */
 bool mg_is_committed(const mg_problem *problem, mg_class cls, gg_dtype dtype, gg_op output);
 
 /* Test functions, under the seeds' names. */
