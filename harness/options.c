@@ -256,7 +256,8 @@ static bool unknown(const char *argument, size_t length, char error[MG_ERROR_SIZ
     size_t best = length / 3; /* more slips than that are another word */
     for (const option *row = table; row < table + NUM_OPTIONS; row++) {
         size_t d = distance(argument, length, row->name);
-        if (d > best || (nearest && d == best)) continue;
+        if (!row->name[2] || d > best || (nearest && d == best))
+            continue; /* every letter is near every other */
         best = d;
         nearest = row;
     }
