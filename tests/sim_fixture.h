@@ -60,13 +60,38 @@ static gg_status compile(const char *name, const char *text, const char *macros,
     return gg_sim_compile(&(gg_source){.files = files, .root = name, .macros = macros}, out, error);
 }
 
+/* The shared objects of this program, each compiled once; removed by remove_compiled, the groups' teardown.
+ */
+static struct compiled {
+    const char *name;
+    char macros[64], path[32];
+} compiled[48];
+static int compiled_count;
+
+/* Path of the shared object of a file of tests/sim. */
+static const char *compiled_path(const char *name, const char *macros) {
+    char error[GG_ERROR_SIZE];
+    for (int i = 0; i < compiled_count; i++)
+        if (!strcmp(compiled[i].name, name) && !strcmp(compiled[i].macros, macros)) return compiled[i].path;
+    assert_in_range(compiled_count, 0, sizeof compiled / sizeof *compiled - 1);
+    struct compiled *new = &compiled[compiled_count++];
+    *new = (struct compiled){.name = name, .path = "/tmp/moegemm-test-XXXXXX"};
+    snprintf(new->macros, sizeof new->macros, "%s", macros);
+    close(mkstemp(new->path));
+    if (compile(name, NULL, macros, new->path, error)) fail_msg("%s", error);
+    return new->path;
+}
+
+static int remove_compiled(void **state) {
+    (void)state;
+    while (compiled_count) unlink(compiled[--compiled_count].path);
+    return 0;
+}
+
 static gg_kernel *bench_kernel(bench *b, const char *name, const char *macros, const char *entry) {
-    char out[] = "/tmp/moegemm-test-XXXXXX", error[GG_ERROR_SIZE];
     gg_kernel *kernel = NULL;
-    close(mkstemp(out));
-    if (compile(name, NULL, macros, out, error)) fail_msg("%s", error);
-    if (gg_sim_backend.load(b->backend, out, entry, &kernel)) fail_msg("%s", b->backend->error);
-    unlink(out);
+    if (gg_sim_backend.load(b->backend, compiled_path(name, macros), entry, &kernel))
+        fail_msg("%s", b->backend->error);
     return kernel;
 }
 
@@ -79,12 +104,6 @@ static gg_status bench_launch(bench *b, gg_kernel *kernel, uint32_t grid, uint32
                            .params_bytes = params_bytes,
                            .label = "test"};
     return gg_sim_backend.launch(b->backend, kernel, &spec, NULL);
-}
-
-static void bench_run(bench *b, gg_kernel *kernel, uint32_t grid, uint32_t threads, uint32_t smem_bytes,
-                      const void *params, size_t params_bytes) {
-    if (bench_launch(b, kernel, grid, threads, smem_bytes, params, params_bytes))
-        fail_msg("%s", b->backend->error);
 }
 
 static void bench_seed(bench *b, uint64_t seed, gg_sim_landing landing) {

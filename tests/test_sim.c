@@ -2,6 +2,7 @@
 #include "sim_fixture.h"
 
 #include <math.h>
+#include <sys/wait.h>
 
 typedef struct wrapper_params { /* as in tests/sim/wrappers.cu */
     uint64_t map[16];
@@ -28,10 +29,15 @@ static fixture *setup(size_t in_bytes, size_t out_bytes, uint32_t poison) {
     return f;
 }
 
+static void launch(fixture *f, gg_kernel *kernel, uint32_t grid, uint32_t threads, uint32_t smem) {
+    if (bench_launch(&f->b, kernel, grid, threads, smem, &f->params, sizeof f->params))
+        fail_msg("%s", f->b.backend->error);
+}
+
 static void run(fixture *f, const char *macros, const char *entry, uint32_t grid, uint32_t threads,
                 uint32_t smem) {
     gg_kernel *kernel = bench_kernel(&f->b, "wrappers.cu", macros, entry);
-    bench_run(&f->b, kernel, grid, threads, smem, &f->params, sizeof f->params);
+    launch(f, kernel, grid, threads, smem);
 }
 
 static void teardown(fixture *f) {
@@ -266,7 +272,7 @@ static void test_block_order(void **state) {
     for (int s = 0; s <= SEEDS; s++) {
         memset(f->out, 0, sizeof orders[0]);
         bench_seed(&f->b, (uint64_t)(s % SEEDS), GG_SIM_LAND_LATE);
-        bench_run(&f->b, kernel, BLOCKS, 32, 0, &f->params, sizeof f->params);
+        launch(f, kernel, BLOCKS, 32, 0);
         memcpy(orders[s], f->out, sizeof orders[0]);
         uint32_t seen = 0;
         for (int i = 1; i <= BLOCKS; i++) seen |= 1u << orders[s][i];
@@ -285,7 +291,7 @@ static void test_named_barriers(void **state) {
     gg_kernel *kernel = bench_kernel(&f->b, "wrappers.cu", "", "named");
     for (uint64_t s = 0; s < SEEDS; s++) {
         bench_seed(&f->b, s, GG_SIM_LAND_LATE);
-        bench_run(&f->b, kernel, 1, 128, 128, &f->params, sizeof f->params);
+        launch(f, kernel, 1, 128, 128);
         for (uint32_t i = 0; i < 8 * 64; i++) assert_int_equal(f->params.out[i], in[31 - i % 32] + i / 64);
     }
     gg_kernel *wrong = bench_kernel(&f->b, "wrappers.cu", "BUG_NO_ARRIVE", "named");
@@ -429,7 +435,7 @@ static void test_phases(void **state) {
     for (uint64_t s = 0; s < SEEDS; s++) {
         bool same = true;
         bench_seed(&f->b, s, GG_SIM_LAND_LATE);
-        bench_run(&f->b, right, 1, 64, 2048, &f->params, sizeof f->params);
+        launch(f, right, 1, 64, 2048);
         for (uint32_t i = 0; i < 16 * 32; i++)
             assert_int_equal(f->params.out[i], 1000 * (i / 32) + 31 - i % 32);
         bench_seed(&f->b, s, GG_SIM_LAND_LATE);
@@ -458,27 +464,49 @@ static void test_compile(void **state) {
     assert_int_equal(compile("a/b.cu", good, "", out, error), GG_ERR_ARGUMENT);
     gg_sim_compiler_version(version);
     assert_true(version[0] != '\0');
-    char *path = strdup(getenv("PATH"));
-    setenv("PATH", "/nonexistent", 1);
-    assert_int_equal(compile("good.cu", good, "VALUE=32", out, error), GG_ERR_COMPILE);
-    assert_string_equal(error, "cannot run the C compiler 'cc': install gcc");
-    gg_sim_compiler_version(version);
-    assert_string_equal(version, "");
-    setenv("PATH", path, 1);
-    free(path);
     unlink(out);
+}
+
+/* in a child, which may lose its PATH and has not asked for the version yet: this test comes first */
+static void test_no_compiler(void **state) {
+    (void)state;
+    pid_t child = fork();
+    if (child == 0) {
+        char error[GG_ERROR_SIZE], version[128];
+        const gg_source_file files[] = {{"a.cu", "int a;\n"}, {NULL, NULL}};
+        setenv("PATH", "/nonexistent", 1);
+        gg_status status =
+            gg_sim_compile(&(gg_source){.files = files, .root = "a.cu", .macros = ""}, "/dev/null", error);
+        gg_sim_compiler_version(version);
+        _exit(status == GG_ERR_COMPILE && !strcmp(error, "cannot run the C compiler 'cc': install gcc") &&
+                      version[0] == '\0'
+                  ? 0
+                  : 1);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ldmatrix),     cmocka_unit_test(test_mma),
-        cmocka_unit_test(test_mma_specials), cmocka_unit_test(test_shuffles),
-        cmocka_unit_test(test_conversions),  cmocka_unit_test(test_arithmetic),
-        cmocka_unit_test(test_plain),        cmocka_unit_test(test_atomics),
-        cmocka_unit_test(test_block_order),  cmocka_unit_test(test_named_barriers),
-        cmocka_unit_test(test_copies),       cmocka_unit_test(test_box_load),
-        cmocka_unit_test(test_box_store),    cmocka_unit_test(test_map_refusals),
-        cmocka_unit_test(test_phases),       cmocka_unit_test(test_compile),
+        cmocka_unit_test(test_no_compiler),
+        cmocka_unit_test(test_ldmatrix),
+        cmocka_unit_test(test_mma),
+        cmocka_unit_test(test_mma_specials),
+        cmocka_unit_test(test_shuffles),
+        cmocka_unit_test(test_conversions),
+        cmocka_unit_test(test_arithmetic),
+        cmocka_unit_test(test_plain),
+        cmocka_unit_test(test_atomics),
+        cmocka_unit_test(test_block_order),
+        cmocka_unit_test(test_named_barriers),
+        cmocka_unit_test(test_copies),
+        cmocka_unit_test(test_box_load),
+        cmocka_unit_test(test_box_store),
+        cmocka_unit_test(test_map_refusals),
+        cmocka_unit_test(test_phases),
+        cmocka_unit_test(test_compile),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, NULL, remove_compiled);
 }

@@ -152,7 +152,7 @@ KERNEL(deadlock, fault_params, 96, 1) {
 }
 
 KERNEL(barrier_counts, fault_params, 64, 1) {
-    named_sync(1, threadIdx.x < 32 ? IF_WRONG(32 + 32 * (p.zero + 1), 64) : 64);
+    named_sync(1, threadIdx.x < 32 ? IF_WRONG(48 + p.zero, 64) : 64);
 }
 KERNEL(barrier_mismatch, fault_params, 96, 1) {
     if (threadIdx.x < 32)

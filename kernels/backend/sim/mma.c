@@ -16,11 +16,7 @@ typedef u32 uint4 __attribute__((vector_size(16), may_alias));
 typedef u32 uint4_at __attribute__((vector_size(16), aligned(4), may_alias));
 typedef u16 half8 __attribute__((vector_size(16), may_alias));
 
-#if defined(__x86_64__) && !defined(__clang__)
-#define CLONES __attribute__((target_clones("arch=haswell", "default")))
-#else
-#define CLONES
-#endif
+#define UNROLLED _Pragma("GCC unroll 4")
 #define INLINE static inline __attribute__((always_inline))
 
 /* the low or high halves of four words as floats */
@@ -75,19 +71,20 @@ INLINE void decode_b(float *values, const gg_sim_warp *warp, int first, int coun
 /* For four lanes with the same t: `pairs` vectors of two column blocks each, starting at block j. */
 INLINE void multiply_pairs(float *const acc[4], const float *a, const float *b, int count, int j, int pairs) {
     float8 sum[4][2];
-    for (int g = 0; g < 4; g++)
-        for (int v = 0; v < pairs; v++) sum[g][v] = *(const float8_at *)(acc[g] + (j + 2 * v) * 4);
+    UNROLLED for (int g = 0; g < 4; g++) UNROLLED for (int v = 0; v < pairs; v++) sum[g][v] =
+        *(const float8_at *)(acc[g] + (j + 2 * v) * 4);
     for (int k = 0; k < 16; k++) {
         float8 right[2];
-        for (int v = 0; v < pairs; v++) right[v] = *(const float8_at *)(b + (k * count + j + 2 * v) * 4);
-        for (int g = 0; g < 4; g++) {
+        UNROLLED for (int v = 0; v < pairs; v++) right[v] =
+            *(const float8_at *)(b + (k * count + j + 2 * v) * 4);
+        UNROLLED for (int g = 0; g < 4; g++) {
             float4 quad = *(const float4 *)(a + (g * 16 + k) * 4);
             float8 left = __builtin_shufflevector(quad, quad, 0, 1, 2, 3, 0, 1, 2, 3);
-            for (int v = 0; v < pairs; v++) sum[g][v] += left * right[v];
+            UNROLLED for (int v = 0; v < pairs; v++) sum[g][v] += left * right[v];
         }
     }
-    for (int g = 0; g < 4; g++)
-        for (int v = 0; v < pairs; v++) *(float8_at *)(acc[g] + (j + 2 * v) * 4) = sum[g][v];
+    UNROLLED for (int g = 0; g < 4; g++) UNROLLED for (int v = 0; v < pairs; v++) *
+        (float8_at *)(acc[g] + (j + 2 * v) * 4) = sum[g][v];
 }
 
 INLINE void multiply_one(float *const acc[4], const float *a, const float *b, int count, int j) {
@@ -118,11 +115,29 @@ INLINE void multiply(gg_sim *sim, const gg_sim_warp *warp, int mi, int nj, int d
     }
 }
 
-CLONES void gg_sim_mma_warp(gg_sim *sim, const gg_sim_warp *warp, int mi, int nj, int dtype) {
+/* both types here, so that `dtype` is a constant inside */
+INLINE void multiply_any(gg_sim *sim, const gg_sim_warp *warp, int mi, int nj, int dtype) {
     if (dtype == SIM_BF16)
         multiply(sim, warp, mi, nj, SIM_BF16);
     else
         multiply(sim, warp, mi, nj, SIM_FP16);
+}
+
+#ifdef __x86_64__
+__attribute__((target("avx2,fma"))) static void multiply_avx2(gg_sim *sim, const gg_sim_warp *warp, int mi,
+                                                              int nj, int dtype) {
+    multiply_any(sim, warp, mi, nj, dtype);
+}
+#endif
+
+void gg_sim_mma_warp(gg_sim *sim, const gg_sim_warp *warp, int mi, int nj, int dtype) {
+#ifdef __x86_64__
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+        multiply_avx2(sim, warp, mi, nj, dtype);
+        return;
+    }
+#endif
+    multiply_any(sim, warp, mi, nj, dtype);
 }
 
 /* out[lane][m] = word[m] of the four vectors' column `lane`, for four lanes at once */
