@@ -41,7 +41,8 @@ typedef struct run {
     size_t num_outcomes, wait_for_gpu;
     long failures;
     int workers;
-    double begun, ran; /* when the program began, when its cases did */
+    double begun;   /* when the program began */
+    double running; /* seconds its cases took */
     mg_report_summary summary;
     char *repro, *command;
     char dir[GG_PATH_SIZE];
@@ -240,7 +241,7 @@ static gg_status prepare(run *r, mg_kernels **kernels) {
 
 static gg_status run_all(run *r, mg_kernels *kernels) {
     const struct way *way = way_of(r->place.backend);
-    r->ran = mg_now();
+    double before = mg_now();
     mg_progress_begin(&r->progress, "running", r->selection.count);
     record_skipped(r);
     size_t failed;
@@ -262,6 +263,7 @@ static gg_status run_all(run *r, mg_kernels *kernels) {
     };
     gg_status status = ended(r) || !r->count ? GG_OK : mg_runner_run(&job, r->error);
     mg_progress_end(&r->progress);
+    r->running = mg_now() - before;
     return status;
 }
 
@@ -335,7 +337,7 @@ static int finish(run *r, gg_status status) {
                               .repro = r->repro,
                               .report_path = shown,
                               .wait_for_gpu = r->wait_for_gpu,
-                              .running_seconds = r->ran > 0 ? mg_now() - r->ran : 0,
+                              .running_seconds = r->running,
                               .stopped_after = r->stopped_early ? r->failures : 0};
     mg_summary_print(&r->progress, &ending);
     if (internal) return MG_EXIT_INTERNAL;
