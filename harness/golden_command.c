@@ -41,16 +41,16 @@ static void find_folders(folders *f, const char *golden, const char *cache) {
  * returns its exit status. Ctrl-C is left to Python, which finishes the files it has begun, and then takes
  * effect here. */
 static int run_python(const char *golden_dir, const char *cache_dir, const char *lines, char *const *extra) {
-    char script[MG_FILE_SIZE], venv[MG_FILE_SIZE], *arguments[MAX_ARGUMENTS];
+    char script[MG_FILE_SIZE], python[MG_FILE_SIZE], venv[MG_FILE_SIZE], *arguments[MAX_ARGUMENTS];
     struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
     int count = 0, status = 0, input = -1;
-    snprintf(script, sizeof script, "%s/../gen/generate.py", golden_dir);
-    if (access(script, R_OK)) snprintf(script, sizeof script, "%s", MOEGEMM_SOURCE_DIR "/gen/generate.py");
-    snprintf(venv, sizeof venv, "%s/../venv/bin/python", cache_dir);
-
-    char *python = getenv("MOEGEMM_PYTHON");
-    if (!python || !*python) python = access(venv, X_OK) ? "python3" : venv;
-    char *const fixed[] = {python,        script,           "--golden-dir", (char *)golden_dir,
+    const char *source = golden_dir;
+    snprintf(script, sizeof script, "%s/../gen/generate.py", source);
+    if (access(script, R_OK)) source = MOEGEMM_SOURCE_DIR "/golden";
+    snprintf(script, sizeof script, "%s/../gen/generate.py", source);
+    snprintf(python, sizeof python, "%s/../gen/python.sh", source);
+    snprintf(venv, sizeof venv, "%s/../venv", cache_dir);
+    char *const fixed[] = {"sh",          python,           venv, script, "--golden-dir", (char *)golden_dir,
                            "--cache-dir", (char *)cache_dir};
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) arguments[count++] = fixed[i];
     while (*extra && count < MAX_ARGUMENTS - 3) arguments[count++] = *extra++;
@@ -78,10 +78,8 @@ static int run_python(const char *golden_dir, const char *cache_dir, const char 
     if (!child) {
         signal(SIGINT, SIG_DFL);
         if (input >= 0) dup2(input, STDIN_FILENO);
-        execvp(python, arguments);
-        fprintf(stderr,
-                "moegemm golden: error: cannot run '%s': %s (install python3, or set MOEGEMM_PYTHON)\n",
-                python, strerror(errno));
+        execvp(fixed[0], arguments);
+        fprintf(stderr, "moegemm golden: error: cannot run '%s': %s\n", python, strerror(errno));
         _exit(NOT_FOUND);
     }
     while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR) continue;
