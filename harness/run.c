@@ -172,7 +172,7 @@ static void print_header(run *r) {
         if (*r->selection.note) fprintf(out, "%s\n", r->selection.note);
     }
     if (r->progress.verbosity > -2)
-        fprintf(out, "collected %zu cases, %zu deselected, %zu selected\n", r->selection.collected,
+        fprintf(out, "collected %zu cases / %zu deselected / %zu selected\n", r->selection.collected,
                 r->selection.deselected, r->selection.count);
     fflush(out);
 }
