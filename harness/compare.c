@@ -88,13 +88,16 @@ static uint32_t *cell_of(collector *c, size_t row, size_t col) {
     return &c->wrong[row * d->map_rows / c->rows * d->map_cols + col * d->map_cols / c->cols];
 }
 
+/* Without the sign of a NaN, which means nothing and shows in text. */
+static double shown(double value) { return isnan(value) ? NAN : value; }
+
 static void note_worst(collector *c, size_t row, size_t col, double expected, double got, double measure) {
     mg_difference *d = c->difference;
     c->worst = measure;
     d->worst_row = (int64_t)stored_row(c, row);
     d->worst_col = (int64_t)col;
     d->worst_expected = expected;
-    d->worst_got = got;
+    d->worst_got = shown(got);
 }
 
 static void note_wrong(collector *c, size_t row, size_t col, double expected, double got) {
@@ -106,7 +109,7 @@ static void note_wrong(collector *c, size_t row, size_t col, double expected, do
     d->col = (int64_t)col;
     d->expert = expert_of(c, row);
     d->expected = expected;
-    d->got = got;
+    d->got = shown(got);
 }
 
 /* Elements of one axis that fall in cell `cell` of `cells`. */
