@@ -1,6 +1,6 @@
 /* filter.c: compiles a -k expression into a short program of substring tests and jumps, and runs it on ids.
  *
- *   expression: expr? end          and_expr: not_expr ('and' not_expr)*
+ *   expression: expr? end             and_expr: not_expr ('and' not_expr)*
  *   expr: and_expr ('or' and_expr)*   not_expr: 'not' not_expr | '(' expr ')' | identifier call?
  * Tokens are read one ahead, so that of two mistakes the same one is reported as pytest reports. */
 #include "filter.h"
@@ -68,8 +68,7 @@ typedef struct parser {
     char *error;
 } parser;
 
-/* --- characters
- * ------------------------------------------------------------------------------------------------ */
+/* --- characters --- */
 
 /* Decodes one UTF-8 character; a byte that belongs to none counts as a character of its own, a lone surrogate
  * as Python has it. Returns the bytes taken. */
@@ -111,8 +110,7 @@ void mg_filter_lower(char *text) {
         if (*text >= 'A' && *text <= 'Z') *text += 'a' - 'A';
 }
 
-/* --- tokens
- * -------------------------------------------------------------------------------------------------- */
+/* --- tokens --- */
 
 /* Reports a fault at `where`; always false. An overlong expression is cut, lest the message be lost behind
  * it. */
@@ -185,8 +183,7 @@ static bool expect(parser *p, token wanted) {
     return p->current == wanted ? advance(p) : unexpected(p, token_names[wanted]);
 }
 
-/* --- the arguments of a call: they parse, but no expression of ours may have them
- * -------------------------------- */
+/* --- arguments of a call: they must parse, and are refused then --- */
 
 static bool is_python_identifier(const parser *p) {
     uint32_t c;
@@ -240,8 +237,7 @@ static bool parse_call(parser *p) {
     return expect(p, RPAREN);
 }
 
-/* --- expressions
- * -------------------------------------------------------------------------------------------------- */
+/* --- expressions --- */
 
 static step *emit(parser *p, step_kind kind) {
     step *s = &p->filter->steps[p->filter->num_steps++];
@@ -294,8 +290,7 @@ static bool parse_chain(parser *p, token operator, step_kind jump, bool (*operan
 static bool parse_and(parser *p) { return parse_chain(p, AND, JUMP_IF_FALSE, parse_not); }
 static bool parse_expr(parser *p) { return parse_chain(p, OR, JUMP_IF_TRUE, parse_and); }
 
-/* --- interface
- * ---------------------------------------------------------------------------------------------------- */
+/* --- interface --- */
 
 void mg_filter_free(mg_filter *filter) {
     if (!filter) return;

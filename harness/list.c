@@ -1,6 +1,7 @@
 /* list.c: `moegemm list` and --collect-only: prints the selected ids as pytest does. */
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

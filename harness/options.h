@@ -31,9 +31,7 @@ typedef struct mg_options {
     bool failed_first;          /* --ff */
     uint32_t shard, num_shards; /* --shard i/n: shard 1..num_shards; 1/1 by default */
 
-    /* running */
-    /* --backend --device --subject --golden-dir --cache-dir --repeat --seed --sim-limit --autotune-limit
-     * --debug; golden_dir and cache_dir are always set */
+    /* running; of `execute`, golden_dir and cache_dir are always set */
     mg_execute_options execute;
     int workers;       /* -n; 0 (auto) by default */
     long max_failures; /* -x, --maxfail; 0: no limit */
@@ -54,12 +52,10 @@ typedef struct mg_options {
     char paths[2][MG_PATH_SIZE]; /* behind execute.golden_dir and cache_dir when they are defaults */
 } mg_options;
 
-/* argv[0] is the subcommand's name and is skipped. GG_ERR_ARGUMENT: `error` holds one line without "ERROR: ".
- */
+/* argv[0], the subcommand's name, is skipped. GG_ERR_ARGUMENT: `error` holds one line without "ERROR: ". */
 gg_status mg_options_parse(mg_options *options, int argc, char **argv, char error[MG_ERROR_SIZE]);
 
-/* Prints a usage error on stderr as every subcommand does ("ERROR: ...", then the hint); returns
- * MG_EXIT_USAGE. */
+/* Prints a usage error as every subcommand does, "ERROR: ..." and a hint; returns MG_EXIT_USAGE. */
 int mg_options_fail(const char *command, const char *error);
 /* Answers for MG_ACTION_HELP (one screen) and MG_ACTION_VERSION, on stdout. */
 void mg_options_help(const char *command);

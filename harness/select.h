@@ -2,8 +2,6 @@
 #ifndef MG_SELECT_H
 #define MG_SELECT_H
 
-#include <stdio.h>
-
 #include "options.h"
 
 typedef struct mg_selection {
@@ -17,19 +15,17 @@ typedef struct mg_selection {
     char note[128];    /* "run-last-failure: rerun previous 3 failures", or "" */
 } mg_selection;
 
-/* Applies, in pytest's order: positional ids and @idfile, -k, --lf/--ff, --shard. GG_ERR_ARGUMENT (exit
- * status 4): `error` holds one line without "ERROR: ". An empty selection is GG_OK with count 0 (exit status
- * 5). */
+/* Applies, in pytest's order: positional ids and @idfile, -k, --lf/--ff, --shard. GG_ERR_ARGUMENT: `error`
+ * holds one line without "ERROR: ". An empty selection is GG_OK with count 0, for MG_EXIT_EMPTY. */
 gg_status mg_select(mg_selection *out, const mg_options *options, const mg_cases *cases,
                     char error[MG_ERROR_SIZE]);
 void mg_selection_free(mg_selection *selection);
 
-/* "12 tests collected", "10/5000 tests collected (4990 deselected)", "no tests collected (5000 deselected)".
- */
+/* "12 tests collected", "2/12 tests collected (10 deselected)", "no tests collected (12 deselected)" */
 void mg_selection_summary(const mg_selection *selection, char text[MG_ERROR_SIZE]);
 
-/* The failures of the last run: <cache>/lastfailed, one id a line, replaced atomically. A missing file reads
- * as none. */
+/* The failures of the last run: <cache>/lastfailed, one id a line, replaced whole. A missing file means none.
+ */
 typedef struct mg_lastfailed {
     const char **ids; /* count of them, in the order of the file */
     size_t count;
