@@ -265,7 +265,7 @@ gg_status gg_autotune(gg_context *context, const gg_problem *problem, const gg_t
         if (!find_time(&s, key, c, &ms)) {
             if ((skipped = time_plan(context, &c->plan, tensors, &ms))) {
                 /* a config that does not run loses; a device that no longer answers ends the search */
-                if (skipped == GG_ERR_ARGUMENT || context->backend->ops->synchronize(context->backend)) {
+                if (context->backend->ops->synchronize(context->backend)) {
                     status = skipped;
                     goto out;
                 }

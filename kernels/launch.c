@@ -10,16 +10,16 @@
 
 enum { X, W, DY, Y, DX, DW };
 
-/* Element tensors of gg_tensors: (rows, columns), rows T or M, or (E, N, K). */
+/* Element tensors of gg_tensors: (M, columns) or (E, N, K); x with permute_x has T rows, but then no TMA map.
+ */
 static const struct tensor {
     const char *name;
     size_t offset;
-    unsigned tma;       /* the config's bit for moving it by TMA */
-    bool weights;       /* (E, N, K) */
-    bool columns_n;     /* N columns, else K */
-    unsigned per_token; /* the fusion under which it has T rows, not M */
+    unsigned tma;   /* the config's bit for moving it by TMA */
+    bool weights;   /* (E, N, K) */
+    bool columns_n; /* N columns, else K */
 } tensors_table[] = {
-    [X] = {"x", offsetof(gg_tensors, x), GG_TMA_LOAD_X, .per_token = GG_PERMUTE_X},
+    [X] = {"x", offsetof(gg_tensors, x), GG_TMA_LOAD_X},
     [W] = {"w", offsetof(gg_tensors, w), GG_TMA_LOAD_W, .weights = true},
     [DY] = {"dy", offsetof(gg_tensors, dy), GG_TMA_LOAD_DY, .columns_n = true},
     [Y] = {"y", offsetof(gg_tensors, y), GG_TMA_STORE, .columns_n = true},
@@ -79,7 +79,7 @@ static gg_status check_tensors(gg_context *context, const gg_problem *problem, c
 static gg_tensor_map_spec map_spec(const gg_plan *plan, const struct tensor *t, const void *base) {
     const gg_problem *p = &plan->problem;
     uint64_t columns = (uint64_t)(t->columns_n ? p->N : p->K);
-    uint64_t rows = (uint64_t)(t->weights ? p->N : p->fusions & t->per_token ? p->T : p->T * p->topk);
+    uint64_t rows = (uint64_t)(t->weights ? p->N : p->T * p->topk);
     int block_columns = t->columns_n ? plan->config.block_n : plan->config.block_k;
     return (gg_tensor_map_spec){
         .base = base,

@@ -11,7 +11,7 @@ static const gg_problem problem = {.op = GG_FORWARD, .E = 4, .N = 256, .K = 256,
 /* The favourite takes a quarter of the others' time, but for one outlier in five each way, which only a
  * median survives. */
 static float clock_of(fake *f) {
-    bool fast = strstr(f->newest, f->favourite), outlier = f->num_timings % TIMINGS == 1;
+    bool fast = strstr(f->newest, f->favourite), outlier = f->num_timings % TIMINGS == 2;
     return outlier ? (fast ? 100 : 0.01f) : fast ? 0.25f : 1;
 }
 
@@ -174,7 +174,9 @@ static void damaged_lines_count_for_nothing(void **state) {
     strrchr(text, '\t')[-3] = 0;
     write_text(*state, text);
     assert_same(tune(*state, problem, LIMIT, 1, false, 0), nth(*state, 1));
-    assert_same(tune(*state, problem, LIMIT, 1, false, 0), nth(*state, 1));
+    read_lines(*state, text);
+    char *torn = strstr(text, "\nbest\t");
+    assert_non_null(strstr(torn + 1, "\nbest\t"));
 
     write_text(*state, "\n\t\t\n\x01garbage\nbest\ntime\t\t\n");
     tune(*state, problem, LIMIT, 1, false, LIMIT);
