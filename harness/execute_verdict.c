@@ -116,7 +116,7 @@ static void note_wrong(mg_run *run, mg_res res, const mg_difference *d, const ui
             mg_res_name(res), (long long)d->row, (long long)d->col, expert, d->got,
             unwritten ? " (poison: never written)" : "", d->expected, (unsigned long long)d->wrong,
             (unsigned long long)d->compared, bounds);
-    if (d->wrong > 1)
+    if (d->worst_row != d->row || d->worst_col != d->col)
         mg_note(run->result, MG_FAILED, "worst of '%s': [%lld, %lld] is %.9g, expected %.9g",
                 mg_res_name(res), (long long)d->worst_row, (long long)d->worst_col, d->worst_got,
                 d->worst_expected);

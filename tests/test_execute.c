@@ -135,11 +135,279 @@ static void test_committed_goldens(void **state) {
     mg_executor_close(x);
 }
 
+/* --- wrong subjects
+ * ------------------------------------------------------------------------------------------------------ */
+
+typedef struct wrong {
+    const char *subject, *key;
+    gg_op op;
+    unsigned fusions;
+    mg_class cls;
+    const char *message;
+} wrong;
+
+static const wrong wrongs[] = {
+    {SUBJECT("wrong_drops_last_k"), W1, GG_FORWARD, GG_PERMUTE_X, MG_EXACT, "'y' is wrong: [0, 0] (expert "},
+    {SUBJECT("wrong_drops_last_k"), W2, GG_DX, GG_PERMUTE_Y, MG_UNIT, "'dx' is wrong: [0, 0] (expert 0)"},
+    {SUBJECT("wrong_drops_last_k"), W1, GG_FORWARD, 0, MG_REAL, "of its bound"},
+    {SUBJECT("wrong_expert_at_boundary"), W1, GG_FORWARD, 0, MG_EXACT, "(expert 0)"},
+    {SUBJECT("wrong_expert_at_boundary"), W1, GG_DW, 0, MG_EXACT, "'dw' is wrong: [0, 0] (expert 0)"},
+    {SUBJECT("wrong_writes_past_end"), W1, GG_FORWARD, 0, MG_EXACT,
+     "run 1 wrote outside 'y', past its end: first at byte 10, in 1 places"},
+    {SUBJECT("wrong_writes_past_end"), W2, GG_DW, GG_PERMUTE_Y, MG_EXACT,
+     "run 1 wrote outside 'dw', past its end: first at byte 10"},
+    {SUBJECT("wrong_reads_past_end"), W1, GG_FORWARD, 0, MG_EXACT, "'y' is wrong: [0, 0] (expert 0) is nan"},
+    {SUBJECT("wrong_reads_past_end"), W1, GG_DW, GG_PERMUTE_X, MG_EXACT,
+     "'dw' is wrong: [0, 0] (expert 0) is nan"},
+    {SUBJECT("wrong_modifies_input"), W1, GG_FORWARD, GG_PERMUTE_X, MG_EXACT,
+     "input 'x' was modified: [1, 3] was 0x"},
+    {SUBJECT("wrong_modifies_input"), W2, GG_DX, 0, MG_EXACT, "input 'dy' was modified: [1, 3] was 0x"},
+    {SUBJECT("wrong_nondeterministic"), W1, GG_FORWARD, 0, MG_EXACT,
+     "'y' differs between runs 1 and 2: [511, 63] is "},
+    {SUBJECT("wrong_nondeterministic"), W2, GG_DX, 0, MG_REAL,
+     "'dx' differs between runs 1 and 2: [511, 31] is "},
+    {SUBJECT("wrong_leaves_tile"), W1, GG_FORWARD, 0, MG_EXACT,
+     "'y' is wrong: [0, 8] (expert 0) is nan (poison: never written)"},
+    {SUBJECT("wrong_leaves_tile"), W1, GG_DX, GG_PERMUTE_X, MG_REAL, "(poison: never written)"},
+    {SUBJECT("wrong_writes_once"), W1, GG_FORWARD, 0, MG_EXACT, "then nan (0x7ffd); in 1 places of 16 bytes"},
+    {SUBJECT("wrong_rounds_toward_zero"), W1, GG_FORWARD, 0, MG_EXACT, "'y' is wrong: "},
+    {SUBJECT("wrong_rounds_toward_zero"), W1, GG_DX, 0, MG_REAL, "'dx' is wrong: "},
+    {SUBJECT("wrong_weights_before_rounding"), W2, GG_FORWARD, GG_PERMUTE_Y | GG_FUSE_MUL_POST, MG_EXACT,
+     "'y' is wrong: "},
+    {SUBJECT("wrong_nan"), W1, GG_FORWARD, 0, MG_EXACT, "is nan, expected"},
+    {SUBJECT("wrong_nan"), W2, GG_FORWARD, GG_PERMUTE_Y, MG_REAL, "is nan, expected"},
+};
+
+static void test_wrong_subjects_fail(void **state) {
+    (void)state;
+    for (size_t i = 0; i < COUNT(wrongs); i++) {
+        const wrong *w = &wrongs[i];
+        mg_execute_options options = options_of(w->subject);
+        options.user_seed = 7;
+        mg_executor *x = open_executor(&options);
+        mg_result result = execute(x, case_of(w->key, w->op, w->fusions, w->cls));
+        expect(&result, MG_FAILED, w->message);
+        mg_executor_close(x);
+    }
+}
+
+/* A fault in any op of the pair fails the case, and the difference kept is that of the wrong output. */
+static void test_wrong_pair(void **state) {
+    (void)state;
+    mg_execute_options options = options_of(SUBJECT("wrong_drops_last_k"));
+    mg_executor *x = open_executor(&options);
+    mg_result result = execute(x, autograd_of(W1, GG_DW, GG_PERMUTE_X, MG_EXACT));
+    expect(&result, MG_FAILED, "'y' is wrong");
+    expect(&result, MG_FAILED, "\n'dx' is wrong");
+    expect(&result, MG_FAILED, "\n'dx_reduced' is wrong");
+    assert_null(strstr(result.message, "'dw'"));
+    assert_string_equal(result.difference.output, "y");
+    assert_int_equal(result.repeats, 1); /* wrong at once: not repeated */
+    mg_executor_close(x);
+}
+
+/* A modified input does not reach the next case. */
+static void test_inputs_are_restored(void **state) {
+    (void)state;
+    mg_execute_options options = options_of(SUBJECT("wrong_modifies_input"));
+    mg_executor *x = open_executor(&options);
+    for (int i = 0; i < 2; i++) {
+        mg_result result = execute(x, case_of(W1, GG_FORWARD, 0, MG_EXACT));
+        expect(&result, MG_FAILED, "input 'x' was modified");
+        assert_null(strstr(result.message, "wrong"));
+    }
+    mg_executor_close(x);
+}
+
+/* One launch cannot show what differs between launches. */
+static void test_repeats_are_counted(void **state) {
+    (void)state;
+    mg_execute_options options = options_of(SUBJECT("wrong_nondeterministic"));
+    options.repeats = 1;
+    mg_executor *x = open_executor(&options);
+    mg_result result = execute(x, case_of(W1, GG_FORWARD, 0, MG_EXACT));
+    expect(&result, MG_PASSED, "");
+    assert_int_equal(result.repeats, 1);
+    mg_executor_close(x);
+}
+
+/* --- the verdicts other than passed and failed
+ * ------------------------------------------------------------------------------ */
+
+static void test_missing_golden_is_an_error(void **state) {
+    (void)state;
+    mg_execute_options options = options_of(SUBJECT("example"));
+    mg_executor *x = open_executor(&options);
+    mg_result result = execute(x, case_of("W1-topk4-E16-T128-H512-I512-mult", GG_DW, 0, MG_REAL));
+    expect(&result, MG_SKIPPED, "work 2.7e+08 above the simulator limit 2.6e+07 (raise with --sim-limit)");
+    x->options.sim_limit = 1e9;
+    result = execute(x, case_of("W1-topk4-E16-T128-H512-I512-mult", GG_DW, 0, MG_REAL));
+    expect(&result, MG_ERROR, "moegemm golden generate");
+    result = execute(x, case_of(W1, GG_FORWARD, 0, MG_EXACT)); /* and the next case runs */
+    expect(&result, MG_PASSED, "");
+    mg_executor_close(x);
+}
+
+static void test_mistrusted(void **state) {
+    (void)state;
+    mg_execute_options options = options_of(SUBJECT("example"));
+    mg_executor *x = open_executor(&options);
+    const mg_case c = case_of(W1, GG_FORWARD, 0, MG_EXACT);
+    mg_result result = {.verdict = MG_PASSED};
+    mg_run run = {.x = x, .c = &c, .result = &result};
+    char error[MG_ERROR_SIZE];
+    assert_int_equal(mg_data_get(&x->cache, x->corpus, &c, 0, &run.data, error), GG_OK);
+    mg_golden zero = {.rows = (size_t)c.problem->M, .cols = (size_t)c.problem->N};
+    zero.bits = calloc(zero.rows * zero.cols, sizeof *zero.bits);
+    mg_judge_against(&run, MG_RES_Y, MG_EXACT, &zero, zero.bits);
+    expect(&result, MG_MISTRUSTED, "the check of 'y' could not have failed: its golden is all zero");
+    mg_note(&result, MG_FAILED, "more"); /* a failure is worse */
+    expect(&result, MG_FAILED, "all zero\nmore");
+    mg_golden_free(&zero);
+    mg_executor_close(x);
+}
+
+static void test_refusals(void **state) {
+    (void)state;
+    mg_execute_options options = options_of("moegemm");
+    mg_executor *x = open_executor(&options);
+    mg_case c = case_of(W1, GG_FORWARD, GG_PERMUTE_X | GG_PERMUTE_Y, MG_EXACT);
+    c.refusal = true;
+    mg_result result = execute(x, c);
+    expect(&result, MG_PASSED, "");
+    c.refusal = false;
+    result = execute(x, c);
+    expect(&result, MG_FAILED, "forward is refused: ");
+    c = case_of(W1, GG_FORWARD, GG_PERMUTE_X, MG_EXACT);
+    c.refusal = true;
+    result = execute(x, c);
+    expect(&result, MG_FAILED, "must be refused");
+    mg_executor_close(x);
+
+    /* a subject of one's own may take more or less than the shipped kernels */
+    options = options_of(SUBJECT("example"));
+    x = open_executor(&options);
+    result = execute(x, c);
+    expect(&result, MG_SKIPPED, "accepts what the shipped kernels refuse");
+    c = case_of(W2, GG_FORWARD, GG_FUSE_MUL_POST, MG_EXACT);
+    result = execute(x, c);
+    expect(&result, MG_SKIPPED, "subject 'example' refuses forward: fuse_mul_post needs permute_y");
+    mg_executor_close(x);
+}
+
+static void test_skips(void **state) {
+    (void)state;
+    char reason[MG_ERROR_SIZE] = "";
+    mg_execute_options options = options_of("moegemm");
+    const gg_device ampere = {
+        .cc = 80, .sm_count = 108, .smem_per_block = 166912, .smem_per_sm = 167936, .threads_per_sm = 2048};
+    gg_device hopper = ampere;
+    hopper.cc = 90;
+    hopper.smem_per_block = 232448;
+    mg_case c = case_of(W1, GG_FORWARD, 0, MG_EXACT);
+    assert_false(mg_execute_skips(&options, &ampere, &c, reason));
+    c.config.tma = GG_TMA_LOAD_W;
+    assert_true(mg_execute_skips(&options, &ampere, &c, reason));
+    assert_string_equal(reason, "needs TMA (sm_90 or later), device is sm_80");
+    assert_false(mg_execute_skips(&options, &hopper, &c, reason));
+    c.refusal = true; /* a refusal needs no device */
+    assert_false(mg_execute_skips(&options, &ampere, &c, reason));
+
+    c = case_of(W1, GG_FORWARD, 0, MG_EXACT);
+    c.config = (gg_config){.mainloop = GG_MMA_SYNC,
+                           .block_m = 128,
+                           .block_n = 128,
+                           .block_k = 64,
+                           .num_warps = 8,
+                           .num_stages = 6};
+    assert_false(mg_execute_skips(&options, &hopper, &c, reason));
+    assert_true(mg_execute_skips(&options, &ampere, &c, reason));
+    assert_non_null(strstr(reason, "shared memory"));
+
+    c = case_of("W1-topk1-E16-T128-H1024-I1024-mult", GG_FORWARD, 0, MG_EXACT);
+    options.sim_limit = 1e12;
+    assert_false(mg_execute_skips(&options, &hopper, &c, reason));
+    options.user_seed = 7;
+    assert_true(mg_execute_skips(&options, &hopper, &c, reason));
+    assert_non_null(strstr(reason, "--seed"));
+}
+
+static void test_plans(void **state) {
+    (void)state;
+    enum { CAPACITY = 64 };
+    gg_plan plans[CAPACITY];
+    mg_execute_options options = options_of("moegemm");
+    const gg_device device = {
+        .cc = 90, .sm_count = 132, .smem_per_block = 232448, .smem_per_sm = 233472, .threads_per_sm = 2048};
+    mg_case c = case_of(W1, GG_FORWARD, GG_PERMUTE_X, MG_EXACT);
+    c.config.tma = GG_TMA_LOAD_W;
+    assert_int_equal(mg_execute_plans(&options, &device, &c, plans, CAPACITY), 1);
+    assert_int_equal(plans[0].config.tma, GG_TMA_LOAD_W);
+    assert_int_equal(mg_execute_plans(&options, &device, &c, plans, 0), 1); /* counts what does not fit */
+    c.function.autograd = true;
+    assert_int_equal(mg_execute_plans(&options, &device, &c, plans, CAPACITY), 3);
+    for (gg_op op = 0; op < GG_NUM_OPS; op++) {
+        assert_int_equal(plans[op].problem.op, op);
+        assert_int_equal(plans[op].config.tma, op == GG_FORWARD ? GG_TMA_LOAD_W : 0);
+        assert_int_equal(plans[op].config.block_n, 32);
+    }
+    options.subject = "reference";
+    assert_int_equal(mg_execute_plans(&options, &device, &c, plans, CAPACITY), 3);
+    assert_int_equal(plans[0].config.mainloop, GG_REFERENCE);
+    options.subject = SUBJECT("example");
+    assert_int_equal(mg_execute_plans(&options, &device, &c, plans, CAPACITY), 0);
+    options.subject = "moegemm";
+    c.function = (mg_function){.op = GG_DX, .autotune = true};
+    assert_int_equal(mg_execute_plans(&options, &device, &c, plans, CAPACITY), options.autotune_limit);
+    c.refusal = true;
+    assert_int_equal(mg_execute_plans(&options, &device, &c, plans, CAPACITY), 0);
+}
+
+static void test_autotune(void **state) {
+    (void)state;
+    mg_execute_options options = options_of("moegemm");
+    mg_executor *x = open_executor(&options);
+    mg_case c = case_of("W1-topk2-E4-T7-H72-I20-mult", GG_FORWARD, GG_PERMUTE_X, MG_EXACT);
+    c.function.autotune = true;
+    options.user_seed = x->options.user_seed = 7;
+    mg_result result = execute(x, c);
+    expect(&result, MG_PASSED, "");
+    assert_non_null(strstr(result.config, "mma_sync-bm"));
+    mg_executor_close(x);
+}
+
+static void test_subjects_that_do_not_load(void **state) {
+    (void)state;
+    const mg_subject *subject;
+    char error[512];
+    assert_int_equal(mg_subject_find("nonsense", &subject, error), GG_ERR_ARGUMENT);
+    assert_non_null(strstr(error, "unknown subject 'nonsense'"));
+    assert_int_equal(mg_subject_find("./nonsense.so", &subject, error), GG_ERR_IO);
+    assert_non_null(strstr(error, "./nonsense.so"));
+    assert_int_equal(mg_subject_find(SUBJECT("not_a_subject"), &subject, error), GG_ERR_ARGUMENT);
+    assert_non_null(strstr(error, "does not export mg_subject_get"));
+    assert_int_equal(mg_subject_find(SUBJECT("old_subject"), &subject, error), GG_ERR_ARGUMENT);
+    assert_non_null(strstr(error, "has interface version 0, this harness has 1"));
+    assert_int_equal(mg_subject_find("reference", &subject, error), GG_OK);
+    assert_ptr_equal(subject, &mg_subject_reference);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_example_passes),
         cmocka_unit_test(test_reference_passes),
         cmocka_unit_test(test_committed_goldens),
+        cmocka_unit_test(test_wrong_subjects_fail),
+        cmocka_unit_test(test_wrong_pair),
+        cmocka_unit_test(test_inputs_are_restored),
+        cmocka_unit_test(test_repeats_are_counted),
+        cmocka_unit_test(test_missing_golden_is_an_error),
+        cmocka_unit_test(test_mistrusted),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_skips),
+        cmocka_unit_test(test_plans),
+        cmocka_unit_test(test_autotune),
+        cmocka_unit_test(test_subjects_that_do_not_load),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
