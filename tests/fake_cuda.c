@@ -1,0 +1,141 @@
+/* fake_cuda.c: a made-up libcuda.so.1 whose device memory is the host's: it lets the cuda backend be tested
+ * where there is no GPU. Device kernels do not run. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "fake_cuda.h"
+
+fake_cuda fake_cuda_state = {.devices = 2, .cc_major = 9, .cc_minor = 0, .memory = 1 << 20};
+#define S fake_cuda_state
+
+static int take_fault(void) {
+    int fault = S.next_fault;
+    S.next_fault = 0;
+    return fault;
+}
+
+int cuGetErrorName(int error, const char **text) {
+    *text = error == CUDA_ERROR_ILLEGAL_ADDRESS ? "CUDA_ERROR_ILLEGAL_ADDRESS"
+            : error == CUDA_ERROR_INVALID_VALUE ? "CUDA_ERROR_INVALID_VALUE"
+                                                : "CUDA_ERROR_OUT_OF_MEMORY";
+    return 0;
+}
+int cuGetErrorString(int error, const char **text) {
+    *text = error == CUDA_ERROR_ILLEGAL_ADDRESS ? "an illegal memory access was encountered" : "some text";
+    return 0;
+}
+int cuInit(unsigned flags) { return (int)flags; }
+int cuDriverGetVersion(int *version) { return *version = 13010, 0; }
+int cuDeviceGetCount(int *count) { return *count = S.devices, 0; }
+int cuDeviceGet(int *device, int ordinal) { return *device = ordinal, 0; }
+int cuDeviceGetName(char *name, int size, int device) {
+    (void)device;
+    strncpy(name, "Fake GPU", (size_t)size);
+    return 0;
+}
+int cuDeviceGetAttribute(int *value, int attribute, int device) {
+    (void)device;
+    *value = attribute == 75 ? S.cc_major : attribute == 76 ? S.cc_minor : 1000 + attribute;
+    return 0;
+}
+int cuDeviceTotalMem_v2(size_t *bytes, int device) { return *bytes = (size_t)141 << 30, device * 0; }
+int cuDevicePrimaryCtxRetain(void **context, int device) {
+    (void)device;
+    S.contexts++;
+    return *context = &S, 0;
+}
+int cuDevicePrimaryCtxRelease_v2(int device) { return S.contexts--, device * 0; }
+int cuCtxSetCurrent(void *context) { return S.entered += context == &S, 0; }
+int cuCtxSynchronize(void) { return S.waits++, S.synchronize_fault; }
+int cuMemAlloc_v2(unsigned long long *address, size_t bytes) {
+    if (!bytes) return CUDA_ERROR_INVALID_VALUE;
+    if (bytes > S.memory) return 2;
+    S.allocated++;
+    *address = (uintptr_t)aligned_alloc(512, (bytes + 511) / 512 * 512);
+    return 0;
+}
+int cuMemFree_v2(unsigned long long address) {
+    S.allocated--;
+    free((void *)(uintptr_t)address);
+    return 0;
+}
+int cuMemcpyHtoD_v2(unsigned long long to, const void *from, size_t size) {
+    memcpy((void *)(uintptr_t)to, from, size);
+    return 0;
+}
+int cuMemcpyDtoH_v2(void *to, unsigned long long from, size_t size) {
+    memcpy(to, (void *)(uintptr_t)from, size);
+    return 0;
+}
+int cuMemcpyDtoDAsync_v2(unsigned long long to, unsigned long long from, size_t size, void *stream) {
+    S.stream = stream;
+    memmove((void *)(uintptr_t)to, (void *)(uintptr_t)from, size);
+    return 0;
+}
+int cuMemsetD32Async(unsigned long long to, unsigned word, size_t count, void *stream) {
+    S.stream = stream;
+    for (size_t i = 0; i < count; i++) ((unsigned *)(uintptr_t)to)[i] = word;
+    return 0;
+}
+int cuModuleLoadData(void **module, const void *image) {
+    int fault = take_fault();
+    if (fault) return fault;
+    S.modules++;
+    return *module = &S, memcmp(image, "cubin", 5) ? CUDA_ERROR_INVALID_VALUE : 0;
+}
+int cuModuleUnload(void *module) { return S.modules--, module == &S ? 0 : CUDA_ERROR_INVALID_VALUE; }
+int cuModuleGetFunction(void **function, void *module, const char *name) {
+    *function = module;
+    return strcmp(name, "kernel") ? CUDA_ERROR_INVALID_VALUE : 0;
+}
+int cuFuncSetAttribute(void *function, int attribute, int value) {
+    (void)function;
+    S.smem_attribute_calls += attribute == 8;
+    S.smem_attribute = value;
+    return 0;
+}
+int cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
+                   unsigned bz, unsigned smem, void *stream, void **params, void **extra) {
+    S.grid = gx;
+    S.threads = bx;
+    S.smem = smem;
+    S.stream = stream;
+    memcpy(&S.first_param, params[0], sizeof S.first_param);
+    int fault = take_fault();
+    return fault                                                            ? fault
+           : gy == 1 && gz == 1 && by == 1 && bz == 1 && !extra && function ? 0
+                                                                            : CUDA_ERROR_INVALID_VALUE;
+}
+int cuTensorMapEncodeTiled(void *map, int type, uint32_t rank, void *base, const uint64_t *dims,
+                           const uint64_t *strides, const uint32_t *box, const uint32_t *steps,
+                           int interleave, int swizzle, int promotion, int fill) {
+    S.map_type = type;
+    S.map_rank = rank;
+    memcpy(S.map_dims, dims, rank * sizeof *dims);
+    memcpy(S.map_strides, strides, (rank - 1) * sizeof *strides);
+    memcpy(S.map_box, box, rank * sizeof *box);
+    memcpy(S.map_steps, steps, rank * sizeof *steps);
+    S.map_interleave = interleave;
+    S.map_swizzle = swizzle;
+    S.map_promotion = promotion;
+    S.map_fill = fill;
+    memcpy(map, &base, sizeof base);
+    return take_fault();
+}
+int cuStreamCreate(void **stream, unsigned flags) {
+    S.streams++;
+    S.stream_flags = flags;
+    return *stream = &S.streams, 0;
+}
+int cuStreamDestroy_v2(void *stream) {
+    return S.streams--, stream == &S.streams ? 0 : CUDA_ERROR_INVALID_VALUE;
+}
+int cuStreamSynchronize(void *stream) { return S.waits_of_streams += !stream, 0; }
+int cuEventCreate(void **event, unsigned flags) {
+    S.events++;
+    return *event = &S, (int)flags;
+}
+int cuEventDestroy_v2(void *event) { return S.events--, event == &S ? 0 : CUDA_ERROR_INVALID_VALUE; }
+int cuEventRecord(void *event, void *stream) { return event == &S && !stream ? 0 : CUDA_ERROR_INVALID_VALUE; }
+int cuEventSynchronize(void *event) { return event == &S ? S.synchronize_fault : CUDA_ERROR_INVALID_VALUE; }
+int cuEventElapsedTime(float *ms, void *start, void *stop) { return *ms = 1.5f, start == stop ? 0 : 1; }

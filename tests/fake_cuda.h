@@ -1,0 +1,33 @@
+/* fake_cuda.h: what the made-up libcuda of fake_cuda.c was asked for, and how it shall answer. */
+#ifndef MG_FAKE_CUDA_H
+#define MG_FAKE_CUDA_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    CUDA_ERROR_INVALID_VALUE = 1,
+    CUDA_ERROR_ILLEGAL_ADDRESS = 700,
+};
+
+typedef struct fake_cuda {
+    /* answers */
+    int devices, cc_major, cc_minor;
+    int next_fault;        /* the next launch, map or load ends so */
+    int synchronize_fault; /* every wait ends so */
+    size_t memory;         /* an allocation of more fails */
+    /* questions */
+    int allocated, modules, events, streams, contexts; /* alive */
+    int entered;                                       /* the context made current */
+    int waits, waits_of_streams;
+    int smem_attribute, smem_attribute_calls;
+    unsigned grid, threads, smem;
+    uint64_t first_param;
+    void *stream;
+    int map_type, map_interleave, map_swizzle, map_promotion, map_fill;
+    uint32_t map_rank, map_box[3], map_steps[3];
+    uint64_t map_dims[3], map_strides[2];
+    unsigned stream_flags;
+} fake_cuda;
+
+#endif
