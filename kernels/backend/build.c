@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -209,6 +210,10 @@ gg_status gg_build(const gg_source *source, const gg_target *target, const char 
     close(fd);
     status =
         sim ? gg_sim_compile(source, temporary, error) : gg_cuda_compile(source, target, temporary, error);
+    if (status == GG_ERR_COMPILE && is_full(folder)) {
+        errno = ENOSPC;
+        status = file_fault("write", temporary, error);
+    }
     if (!status) status = seal(temporary, error);
     if (!status && rename(temporary, path)) status = file_fault("write", path, error);
     if (status) {

@@ -53,7 +53,8 @@ static gg_status write_file(const char *path, const void *data, size_t size, cha
     bool ok = file && fwrite(data, 1, size, file) == size;
     if (file) ok = !fclose(file) && ok;
     if (ok) return GG_OK;
-    snprintf(error, GG_ERROR_SIZE, "cannot write '%s': %s", path, strerror(errno));
+    snprintf(error, GG_ERROR_SIZE, "cannot write '%s': %s (set MOEGEMM_CACHE to a folder with room)", path,
+             strerror(errno));
     return GG_ERR_IO;
 }
 
