@@ -34,7 +34,8 @@ static const format formats[GG_NUM_DTYPES] = {
     [GG_FP16] = {.infinity = 0x7c00, .mantissa = 10, .min_exponent = -14, .unit = 0x1p-11, .eta = 0x1p-25},
 };
 
-/* As mg_float_from_bits, but inlined: the comparison of real data converts every element. */
+/* As mg_float_from_bits, but inlined and without a branch on the sign: real data has every element converted.
+ */
 static inline float float_from_bits(gg_dtype dtype, uint16_t bits) {
     uint32_t word = dtype == GG_BF16 ? (uint32_t)bits << 16 : (uint32_t)(bits & 0x7fff) << 13;
     float value;
@@ -42,7 +43,10 @@ static inline float float_from_bits(gg_dtype dtype, uint16_t bits) {
     if (dtype == GG_BF16) return value;
     value *= 0x1p112f; /* fp16's exponent is biased by 15, float's by 127 */
     if ((bits & 0x7c00) == 0x7c00) value = bits & 0x3ff ? NAN : INFINITY;
-    return bits & 0x8000 ? -value : value;
+    memcpy(&word, &value, sizeof word);
+    word |= (uint32_t)(bits & 0x8000) << 16;
+    memcpy(&value, &word, sizeof value);
+    return value;
 }
 
 /* One over the spacing of the output type at `value`; a power of two made from the exponent field. */

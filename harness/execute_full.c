@@ -163,9 +163,10 @@ gg_status mg_judge_hashed(mg_run *run, mg_res res) {
                                         &golden, &slots, x->error);
     if (status != GG_OK) return status;
     const layout l = layout_of(run, res, 0);
-    if (slots != l.slots) {
-        snprintf(x->error, sizeof x->error, "golden/hashes.tsv has %zu hashes for '%s' of '%s', not %zu",
-                 slots, name, run->c->problem->key, l.slots);
+    if (slots != l.slots || slots > MG_MAX_EXPERTS) {
+        snprintf(x->error, sizeof x->error,
+                 "golden/hashes.tsv has %zu hashes for '%s' of '%s', not %zu (at most %d)", slots, name,
+                 run->c->problem->key, l.slots, MG_MAX_EXPERTS);
         return GG_ERR_IO;
     }
     if ((status = hash_result(run, res, 0)) != GG_OK) return status;

@@ -12,7 +12,7 @@
 
 enum {
     MG_GUARD = 4096,       /* bytes before and after every tensor: more than a row of any tile */
-    MG_MAX_EXPERTS = 4096, /* slots for hashes by expert */
+    MG_MAX_EXPERTS = 1024, /* slots for hashes by expert; the largest models have 512 */
     MG_KEPT_PROBLEMS = 4   /* whose data stays in host memory: neighbouring cases share it */
 };
 
