@@ -214,6 +214,98 @@ DEVICE void tma_store_commit(void) { asm volatile("cp.async.bulk.commit_group;" 
 #define tma_store_wait_read(N) asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(N) : "memory")
 /* until at most N of them have writes not yet visible */
 #define tma_store_wait(N) asm volatile("cp.async.bulk.wait_group %0;" ::"n"(N) : "memory")
+
+/* stmatrix: four 8x8 matrices from registers (layout of an m16n16 accumulator block) to rows at the lanes'
+ * addresses */
+DEVICE void stmatrix_x4(u32 address, const u32 r[4]) {
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(r[0]),
+                 "r"(r[1]), "r"(r[2]), "r"(r[3])
+                 : "memory");
+}
+DEVICE void stmatrix_x4_trans(u32 address, const u32 r[4]) {
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address),
+                 "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3])
+                 : "memory");
+}
+#endif
+
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+/* --- wgmma (sm_90a): one warpgroup of 128 threads, fp32 accumulators d[N / 2] in the lane layout of mma.sync
+ * ----------- */
+DEVICE void wgmma_fence(void) { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+DEVICE void wgmma_commit(void) { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+/* until at most N (a constant) of the newest groups are pending */
+#define wgmma_wait(N) asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory")
+/* registers a thread of this warp may use from here on; N a constant, a multiple of 8; all warps of a
+ * warpgroup */
+#define setmaxnreg_dec(N) asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(N))
+#define setmaxnreg_inc(N) asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(N))
+
+/* wgmma(N, type, TA, TB, d, a, b, accumulate): d (64 x N) = a (64 x 16) * b (16 x N) [+ d]. type is bf16 or
+ * f16; a and b are shared-memory descriptors; TA, TB 1 where the operand is MN-major (its reduction runs down
+ * the rows of shared memory). N, type, TA, TB are literals or macros that expand to them. Asynchronous: d may
+ * not be touched before a wgmma_wait. */
+#define wgmma(N, type, TA, TB, d, a, b, accumulate) GG_WGMMA_(N, type, TA, TB, d, a, b, accumulate)
+#define GG_WGMMA_(N, type, TA, TB, d, a, b, accumulate)                                                      \
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " GG_WG_ACC_##N                                           \
+                 ", 0;\n"                                                                                    \
+                 "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." #type "." #type " {" GG_WG_D_##N          \
+                 "}, " GG_WG_AB_##N ", p, 1, 1, " #TA ", " #TB ";\n}"                                        \
+                 : GG_WG_OUT_##N(d)                                                                          \
+                 : "l"(a), "l"(b), "r"((int)(accumulate)))
+#define GG_WG_R0 "%0, %1, %2, %3, %4, %5, %6, %7"
+#define GG_WG_R1 ", %8, %9, %10, %11, %12, %13, %14, %15"
+#define GG_WG_R2 ", %16, %17, %18, %19, %20, %21, %22, %23"
+#define GG_WG_R3 ", %24, %25, %26, %27, %28, %29, %30, %31"
+#define GG_WG_R4 ", %32, %33, %34, %35, %36, %37, %38, %39"
+#define GG_WG_R5 ", %40, %41, %42, %43, %44, %45, %46, %47"
+#define GG_WG_R6 ", %48, %49, %50, %51, %52, %53, %54, %55"
+#define GG_WG_R7 ", %56, %57, %58, %59, %60, %61, %62, %63"
+#define GG_WG_R8 ", %64, %65, %66, %67, %68, %69, %70, %71"
+#define GG_WG_R9 ", %72, %73, %74, %75, %76, %77, %78, %79"
+#define GG_WG_R10 ", %80, %81, %82, %83, %84, %85, %86, %87"
+#define GG_WG_R11 ", %88, %89, %90, %91, %92, %93, %94, %95"
+#define GG_WG_R12 ", %96, %97, %98, %99, %100, %101, %102, %103"
+#define GG_WG_R13 ", %104, %105, %106, %107, %108, %109, %110, %111"
+#define GG_WG_R14 ", %112, %113, %114, %115, %116, %117, %118, %119"
+#define GG_WG_R15 ", %120, %121, %122, %123, %124, %125, %126, %127"
+#define GG_WG_OUT8(d, i)                                                                                     \
+    "+f"((d)[i]), "+f"((d)[i + 1]), "+f"((d)[i + 2]), "+f"((d)[i + 3]), "+f"((d)[i + 4]), "+f"((d)[i + 5]),  \
+        "+f"((d)[i + 6]), "+f"((d)[i + 7])
+#define GG_WG_D_16 GG_WG_R0
+#define GG_WG_AB_16 "%8, %9"
+#define GG_WG_ACC_16 "%10"
+#define GG_WG_OUT_16(d) GG_WG_OUT8(d, 0)
+#define GG_WG_D_32 GG_WG_R0 GG_WG_R1
+#define GG_WG_AB_32 "%16, %17"
+#define GG_WG_ACC_32 "%18"
+#define GG_WG_OUT_32(d) GG_WG_OUT_16(d), GG_WG_OUT8(d, 8)
+#define GG_WG_D_64 GG_WG_R0 GG_WG_R1 GG_WG_R2 GG_WG_R3
+#define GG_WG_AB_64 "%32, %33"
+#define GG_WG_ACC_64 "%34"
+#define GG_WG_OUT_64(d) GG_WG_OUT_32(d), GG_WG_OUT8(d, 16), GG_WG_OUT8(d, 24)
+#define GG_WG_D_96 GG_WG_R0 GG_WG_R1 GG_WG_R2 GG_WG_R3 GG_WG_R4 GG_WG_R5
+#define GG_WG_AB_96 "%48, %49"
+#define GG_WG_ACC_96 "%50"
+#define GG_WG_OUT_96(d) GG_WG_OUT_64(d), GG_WG_OUT8(d, 32), GG_WG_OUT8(d, 40)
+#define GG_WG_D_128 GG_WG_R0 GG_WG_R1 GG_WG_R2 GG_WG_R3 GG_WG_R4 GG_WG_R5 GG_WG_R6 GG_WG_R7
+#define GG_WG_AB_128 "%64, %65"
+#define GG_WG_ACC_128 "%66"
+#define GG_WG_OUT_128(d) GG_WG_OUT_96(d), GG_WG_OUT8(d, 48), GG_WG_OUT8(d, 56)
+#define GG_WG_D_192                                                                                          \
+    GG_WG_R0 GG_WG_R1 GG_WG_R2 GG_WG_R3 GG_WG_R4 GG_WG_R5 GG_WG_R6 GG_WG_R7 GG_WG_R8 GG_WG_R9 GG_WG_R10      \
+        GG_WG_R11
+#define GG_WG_AB_192 "%96, %97"
+#define GG_WG_ACC_192 "%98"
+#define GG_WG_OUT_192(d)                                                                                     \
+    GG_WG_OUT_128(d), GG_WG_OUT8(d, 64), GG_WG_OUT8(d, 72), GG_WG_OUT8(d, 80), GG_WG_OUT8(d, 88)
+#define GG_WG_D_256                                                                                          \
+    GG_WG_R0 GG_WG_R1 GG_WG_R2 GG_WG_R3 GG_WG_R4 GG_WG_R5 GG_WG_R6 GG_WG_R7 GG_WG_R8 GG_WG_R9 GG_WG_R10      \
+        GG_WG_R11 GG_WG_R12 GG_WG_R13 GG_WG_R14 GG_WG_R15
+#define GG_WG_AB_256 "%128, %129"
+#define GG_WG_ACC_256 "%130"
+#define GG_WG_OUT_256(d)                                                                                     \
+    GG_WG_OUT_192(d), GG_WG_OUT8(d, 96), GG_WG_OUT8(d, 104), GG_WG_OUT8(d, 112), GG_WG_OUT8(d, 120)
 #endif
 
 #endif /* __CUDACC__ */
