@@ -25,8 +25,7 @@ static void row(const char *name, const char *format, ...) {
     printf("\n");
 }
 
-/* --- where kernels run
- * -------------------------------------------------------------------------------------------- */
+/* --- where kernels run --------------------------------------------------------------------------------- */
 
 static bool show_devices(void) {
     char why[GG_REASON_SIZE], error[GG_ERROR_SIZE];
@@ -67,8 +66,7 @@ static void show_simulator(void) {
     gg_sim_backend.close(backend);
 }
 
-/* --- folders
- * ------------------------------------------------------------------------------------------------------ */
+/* --- folders ------------------------------------------------------------------------------------------- */
 
 typedef struct usage {
     size_t files;
@@ -135,8 +133,7 @@ static void show_python(void) {
         found ? line : "no python3 with NumPy; needed only to generate goldens (run_tests.sh makes one)");
 }
 
-/* --- command
- * ------------------------------------------------------------------------------------------------------ */
+/* --- command ------------------------------------------------------------------------------------------- */
 
 static int report(const char *cache_dir) {
     const char *golden = getenv("MOEGEMM_GOLDEN");

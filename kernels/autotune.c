@@ -1,10 +1,9 @@
 /* autotune.c: searches configs on the real tensors and remembers timings in cache_dir/tuned.tsv.
  *
- * One line a timing, appended and synced as it is made, so a killed search loses nothing:
- *   kind  device  driver  dtype  op  gemm  E  N  K  topk  fusions  bucket  config  kernel-digest  ms  tried
- * checksum separated by tabs. `kind` is "time" or, once a search has ended, "best"; `tried` is how many
- * candidates that search looked at. Lines whose checksum is wrong, such as a torn last one, count for
- * nothing. */
+ * One line a timing, appended and synced as it is made, so a killed search loses nothing; between tabs:
+ *   kind device driver dtype op gemm E N K topk fusions bucket config kernel-digest ms tried checksum
+ * `kind` is "time" or, once a search has ended, "best"; `tried` is how many candidates that search looked at.
+ * Lines whose checksum is wrong, such as a torn last one, count for nothing. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -19,8 +18,7 @@
 
 enum { TIMINGS = 5, KEY_SIZE = 384, CONFIG_SIZE = 64, LINE_SIZE = 640 };
 
-/* --- the file
- * --------------------------------------------------------------------------------------------------- */
+/* --- the file ------------------------------------------------------------------------------------------ */
 
 typedef struct store {
     int fd;
@@ -94,8 +92,7 @@ static gg_status store_append(gg_context *context, const store *s, const char *k
     return gg_fail(context, GG_ERR_IO, "cannot write '%s': %s", s->path, strerror(errno));
 }
 
-/* --- keys
- * ------------------------------------------------------------------------------------------------------- */
+/* --- keys ---------------------------------------------------------------------------------------------- */
 
 /* What a timing depends on besides config and kernel: tokens per expert only by their power of two, because
  * routing varies and timings do not jump inside an octave. */
@@ -184,8 +181,7 @@ gg_config gg_resolve_config(gg_context *context, const gg_problem *problem) {
     return config;
 }
 
-/* --- the search
- * ------------------------------------------------------------------------------------------------- */
+/* --- the search ---------------------------------------------------------------------------------------- */
 
 static int by_value(const void *a, const void *b) {
     float x = *(const float *)a, y = *(const float *)b;

@@ -5,13 +5,11 @@
 #include "context.h"
 #include "device/params.h"
 
-/* --- tensors
- * ---------------------------------------------------------------------------------------------------- */
+/* --- tensors ------------------------------------------------------------------------------------------- */
 
 enum { X, W, DY, Y, DX, DW };
 
-/* Element tensors of gg_tensors: (M, columns) or (E, N, K); x with permute_x has T rows, but then no TMA map.
- */
+/* Element tensors: (M, columns) or (E, N, K); x with permute_x has T rows, but then no map. */
 static const struct tensor {
     const char *name;
     size_t offset;
@@ -74,8 +72,7 @@ static gg_status check_tensors(gg_context *context, const gg_problem *problem, c
 }
 
 /* Every shared-memory tile is a row of panels of at most 64 columns (one 128-byte swizzle span), so a box is
- * one panel: block_n or block_k columns cut to a panel; rows are block_m of a matrix, block_n of the weights.
- */
+ * one panel: block_n or block_k columns cut to a panel; its rows are block_m, of the weights block_n. */
 static gg_tensor_map_spec map_spec(const gg_plan *plan, const struct tensor *t, const void *base) {
     const gg_problem *p = &plan->problem;
     uint64_t columns = (uint64_t)(t->columns_n ? p->N : p->K);
@@ -91,8 +88,7 @@ static gg_tensor_map_spec map_spec(const gg_plan *plan, const struct tensor *t, 
     };
 }
 
-/* --- launching
- * -------------------------------------------------------------------------------------------------- */
+/* --- launching ----------------------------------------------------------------------------------------- */
 
 gg_status gg_launch(gg_context *context, const gg_plan *plan, const gg_tensors *tensors, gg_stream stream) {
     const gg_problem *p = &plan->problem;
@@ -179,8 +175,7 @@ gg_status gg_dW(gg_context *context, const gg_problem *problem, const gg_config 
     return run(context, GG_DW, problem, config, tensors, stream);
 }
 
-/* --- reduction and backward
- * ------------------------------------------------------------------------------------- */
+/* --- reduction and backward ---------------------------------------------------------------------------- */
 
 gg_status gg_reduce_topk(gg_context *context, gg_dtype dtype, int64_t T, int32_t topk, int32_t K,
                          const void *dx_slots, void *dx_tokens, gg_stream stream) {

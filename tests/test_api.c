@@ -18,8 +18,7 @@ static const gemm_params *params_of(gg_context *context, int launch) {
     return (const gemm_params *)fake_of(context)->launches[launch].params;
 }
 
-/* --- tensors
- * ----------------------------------------------------------------------------------------------------- */
+/* --- tensors ------------------------------------------------------------------------------------------- */
 
 static void operands_have_their_roles(void **state) {
     static const struct {
@@ -61,8 +60,7 @@ static void launches_follow_the_plan(void **state) {
     gg_close(context);
 }
 
-/* Every tensor's map, whatever operand it is: {columns, rows} or {K, N, E}; a box is one panel of its tile.
- */
+/* Every tensor's map, whatever operand it is: {columns, rows} or {K, N, E}; a box is one panel of a tile. */
 static void tensor_maps_describe_tensors_and_panels(void **state) {
     enum { BOX_K = 32, BOX_N = 64 }; /* block_k 32; block_n 128 cut to a panel */
     static const gg_tensor_map_spec x = {.rank = 2, .dims = {72, M}, .strides = {144}, .box = {BOX_K, 64}},
@@ -192,8 +190,7 @@ static void faults_have_detail(void **state) {
     gg_close(context);
 }
 
-/* --- reduction and backward
- * -------------------------------------------------------------------------------------- */
+/* --- reduction and backward ---------------------------------------------------------------------------- */
 
 static void the_reduction_covers_its_rows(void **state) {
     gg_context *context = fake_context(*state, false);
@@ -254,8 +251,7 @@ static void backward_without_reduction(void **state) {
     gg_close(context);
 }
 
-/* --- opening
- * ----------------------------------------------------------------------------------------------------- */
+/* --- opening ------------------------------------------------------------------------------------------- */
 
 static void opening_says_what_is_wrong(void **state) {
     gg_context *context;
@@ -323,8 +319,7 @@ static void the_map_grows(void **state) {
     free(map.slots);
 }
 
-/* --- a whole run on the simulator
- * -------------------------------------------------------------------------------- */
+/* --- a whole run on the simulator ---------------------------------------------------------------------- */
 
 /* bf16 of a small integer is exact: the upper half of its float. */
 static uint16_t bits_of(float value) {
@@ -359,7 +354,7 @@ static void draw(arrays *a) {
     DRAW(w)
     DRAW(dy)
 #undef DRAW
-        int at = 0;
+    int at = 0;
     for (int e = 0; e < SIM_E; e++) {
         a->m_sizes[e] = 0;
         for (int slot = 0; slot < SIM_M; slot++)
