@@ -7,7 +7,7 @@
 #include "subject.h"
 
 typedef struct mg_execute_options {
-    const char *backend;    /* "cuda", "sim", NULL: cuda where there is a device */
+    const char *backend; /* "cuda", "sim", NULL: cuda where there is a device */
     int device;
     const char *subject;    /* name or path */
     const char *golden_dir; /* the repository's golden/ */
@@ -24,17 +24,17 @@ gg_status mg_executor_open(mg_executor **out, const mg_execute_options *options,
 void mg_executor_close(mg_executor *executor);
 const gg_device *mg_executor_device(const mg_executor *executor);
 
-/* Runs one case; always fills `result` (errors are verdicts). A launch failure that leaves the device unusable sets
- * *lost: the worker must be replaced. */
+/* Runs one case; always fills `result` (errors are verdicts). A launch failure that leaves the device
+ * unusable sets *lost: the worker must be replaced. */
 void mg_execute(mg_executor *executor, const mg_case *c, mg_result *result, bool *lost);
 
 /* Would be skipped, and why, without running it (simulator's limit, capability); false: it runs. */
 bool mg_execute_skips(const mg_execute_options *options, const gg_device *device, const mg_case *c,
                       char reason[MG_ERROR_SIZE]);
 
-/* Every kernel a case will load, so that they can be compiled ahead, in parallel and without a device. Fills at most
- * `capacity`, returns how many in all (0 for refusals and foreign subjects). */
-size_t mg_execute_plans(const mg_execute_options *options, const gg_device *device, const mg_case *c, gg_plan *plans,
-                        size_t capacity);
+/* Every kernel a case will load, so that they can be compiled ahead, in parallel and without a device. Fills
+ * at most `capacity`, returns how many in all (0 for refusals and foreign subjects). */
+size_t mg_execute_plans(const mg_execute_options *options, const gg_device *device, const mg_case *c,
+                        gg_plan *plans, size_t capacity);
 
 #endif

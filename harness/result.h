@@ -6,8 +6,8 @@
 
 #define MG_VERDICTS(X)                                                                                       \
     X(MG_PASSED, "passed", '.')                                                                              \
-    X(MG_FAILED, "failed", 'F')         /* an output is wrong, changes between repeats, or a guard was hit */ \
-    X(MG_ERROR, "error", 'E')           /* the case could not be carried out */                              \
+    X(MG_FAILED, "failed", 'F') /* an output is wrong, changes between repeats, or a guard was hit */        \
+    X(MG_ERROR, "error", 'E')   /* the case could not be carried out */                                      \
     X(MG_SKIPPED, "skipped", 's')                                                                            \
     X(MG_XFAILED, "xfailed", 'x')                                                                            \
     X(MG_MISTRUSTED, "mistrusted", 'm') /* the check could not have failed */
@@ -22,19 +22,19 @@ enum { MG_MESSAGE_SIZE = 1024, MG_MAP_SIZE = 32 };
 
 /* How one output differed from its golden; the worst over a case's outputs is kept. */
 typedef struct mg_difference {
-    char output[16];         /* "y", "dx", "dw" */
+    char output[16]; /* "y", "dx", "dw" */
     uint64_t compared, wrong;
-    int64_t row, col;        /* of the first wrong (or worst) element; row in the output as stored */
+    int64_t row, col; /* of the first wrong (or worst) element; row in the output as stored */
     int32_t expert;
     double expected, got;
     double max_ulp, mean_ulp; /* over all compared elements, in units of the output type */
     double bound_ratio;       /* real: largest |error| / bound; exact: 0 or 1 */
     double tile_rms;          /* real: largest tile RMS over its limit */
-    double hard_ratio;        /* real: largest |error| / the proven bound alone (bound_ratio has the sharp one) */
+    double hard_ratio; /* real: largest |error| / the proven bound alone (bound_ratio has the sharp one) */
     int64_t worst_row, worst_col; /* of the element with the largest bound_ratio */
     double worst_expected, worst_got;
-    uint32_t map_rows, map_cols;             /* the error map's size, at most MG_MAP_SIZE each way */
-    uint8_t map[MG_MAP_SIZE * MG_MAP_SIZE];  /* share of wrong elements per cell, 0-255, 0 only if none */
+    uint32_t map_rows, map_cols;            /* the error map's size, at most MG_MAP_SIZE each way */
+    uint8_t map[MG_MAP_SIZE * MG_MAP_SIZE]; /* share of wrong elements per cell, 0-255, 0 only if none */
 } mg_difference;
 
 typedef struct mg_result {

@@ -1,5 +1,6 @@
 /* helpers.h: parameters of the harness's own kernels (fill.cu, hash.cu, check.cu); shared by host and device.
- * The types come from intrinsics.h on a device and from kernels/device/params.h on the host, included before. */
+ * The types come from intrinsics.h on a device and from kernels/device/params.h on the host, included before.
+ */
 #ifndef MG_HELPERS_H
 #define MG_HELPERS_H
 

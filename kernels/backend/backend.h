@@ -31,11 +31,12 @@ enum { GG_PATH_SIZE = 1024, GG_ERROR_SIZE = 2048, GG_DIGEST_SIZE = 33 };
 /* Hex digest of files, root, macros, debug, target and the compiler's version. Cheap; needs no device. */
 gg_status gg_source_digest(const gg_source *source, const gg_target *target, char digest[GG_DIGEST_SIZE]);
 
-/* Compiles `source` for `target` into the cache unless it is there; the path of the cubin or .so is returned. Safe to
- * call from many processes at once (each writes a temporary file and renames it). Needs a compiler but no device.
- * `error` receives the compiler's output on failure; `compiled` (optional) says whether work was done. */
-gg_status gg_build(const gg_source *source, const gg_target *target, const char *cache_dir, char path[GG_PATH_SIZE],
-                   bool *compiled, char error[GG_ERROR_SIZE]);
+/* Compiles `source` for `target` into the cache unless it is there; the path of the cubin or .so is returned.
+ * Safe to call from many processes at once (each writes a temporary file and renames it). Needs a compiler
+ * but no device. `error` receives the compiler's output on failure; `compiled` (optional) says whether work
+ * was done. */
+gg_status gg_build(const gg_source *source, const gg_target *target, const char *cache_dir,
+                   char path[GG_PATH_SIZE], bool *compiled, char error[GG_ERROR_SIZE]);
 
 /* A 2-D or 3-D tensor of 2-byte elements for TMA, innermost dimension first. */
 typedef struct gg_tensor_map_spec {
@@ -63,12 +64,15 @@ typedef struct gg_backend_ops {
     void (*close)(gg_backend *);
     const gg_device *(*device)(const gg_backend *);
     gg_target (*target)(const gg_backend *);
-    gg_status (*alloc)(gg_backend *, size_t bytes, void **out); /* 256-byte aligned; bytes 0 gives a valid address */
+    gg_status (*alloc)(gg_backend *, size_t bytes,
+                       void **out); /* 256-byte aligned; bytes 0 gives a valid address */
     void (*free)(gg_backend *, void *);
-    gg_status (*upload)(gg_backend *, void *dst, const void *src, size_t bytes);   /* synchronous */
-    gg_status (*download)(gg_backend *, void *dst, const void *src, size_t bytes); /* synchronous, after all streams */
-    gg_status (*copy)(gg_backend *, void *dst, const void *src, size_t bytes, gg_stream); /* device to device */
-    gg_status (*fill)(gg_backend *, void *dst, uint32_t word, size_t bytes, gg_stream);   /* bytes % 4 == 0 */
+    gg_status (*upload)(gg_backend *, void *dst, const void *src, size_t bytes); /* synchronous */
+    gg_status (*download)(gg_backend *, void *dst, const void *src,
+                          size_t bytes); /* synchronous, after all streams */
+    gg_status (*copy)(gg_backend *, void *dst, const void *src, size_t bytes,
+                      gg_stream);                                                       /* device to device */
+    gg_status (*fill)(gg_backend *, void *dst, uint32_t word, size_t bytes, gg_stream); /* bytes % 4 == 0 */
     gg_status (*load)(gg_backend *, const char *path, const char *entry, gg_kernel **out); /* from gg_build */
     gg_status (*tensor_map)(gg_backend *, const gg_tensor_map_spec *, void *map_128_bytes);
     gg_status (*launch)(gg_backend *, gg_kernel *, const gg_launch_spec *, gg_stream);
