@@ -20,7 +20,8 @@ command:ninja                    ninja-build
 header:sys/mman.h                libc6-dev
 archive:jansson.h:libjansson.a   libjansson-dev
 archive:xxhash.h:libxxhash.a     libxxhash-dev
-archive:openssl/evp.h:libcrypto.a libssl-dev'
+archive:openssl/evp.h:libcrypto.a libssl-dev
+archive:sqlite3.h:libsqlite3.a libsqlite3-dev'
 needs_to_self_test='
 archive:cmocka.h:libcmocka.so    libcmocka-dev
 command:clang-format-14          clang-format-14
