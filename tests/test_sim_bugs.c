@@ -36,7 +36,9 @@ static const struct {
     {"trapped", 32, "device_trap at faults.cu:"},
     {"wild_read", 32, "past the end of the 4096-byte allocation"},
     {"null_write", 32, "invalid address"},
+#ifdef __x86_64__ /* elsewhere the quotient is silently 0 */
     {"divide", 32, "division by zero"},
+#endif
     {"overflow", 32, "its stack overflows"},
 };
 

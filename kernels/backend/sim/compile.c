@@ -67,7 +67,7 @@ static int run(const char *const *arguments, const char *folder, char *output, s
     close(ends[0]);
     if (failed) return -1;
     while (waitpid(child, &status, 0) < 0 && errno == EINTR) {}
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    return WIFEXITED(status) && WEXITSTATUS(status) != 127 ? WEXITSTATUS(status) : -1; /* 127: not found */
 }
 
 /* A process meets one compiler: every digest asks for its version, and asking takes 4 ms. */

@@ -6,6 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
 
 u32 gg_sim_random(gg_sim *sim) {
     sim->random ^= sim->random << 13;
@@ -177,6 +180,15 @@ static void start_block(gg_sim *sim, u32 index) {
     }
 }
 
+/* The address sanitizer would take the frames of threads that never returned for live ones. */
+static void forget_frames(gg_sim *sim) {
+#ifdef __SANITIZE_ADDRESS__
+    ASAN_UNPOISON_MEMORY_REGION(sim->stacks, GG_SIM_MAX_THREADS * sim->stack_stride);
+#else
+    (void)sim;
+#endif
+}
+
 static void shuffle_blocks(gg_sim *sim, u32 *order, u32 count) {
     for (u32 i = 0; i < count; i++) {
         u32 j = gg_sim_random(sim) % (i + 1);
@@ -215,7 +227,10 @@ gg_status gg_sim_run(gg_sim *sim, const sim_kernel *kernel, const gg_launch_spec
         warp->ready &= ~(1u << sim->rotation);
         resume(sim, &warp->fibers[sim->rotation]);
     }
-    if (sim->failed) status = GG_ERR_LAUNCH;
+    if (sim->failed) {
+        status = GG_ERR_LAUNCH;
+        forget_frames(sim);
+    }
 out:
     free(order);
     free(sim->params);
