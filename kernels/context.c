@@ -93,7 +93,12 @@ void gg_close(gg_context *context) {
 }
 
 const gg_device *gg_get_device(const gg_context *context) {
-    return context->backend->ops->device(context->backend);
+    return context->limited.sm_count ? &context->limited : context->backend->ops->device(context->backend);
+}
+
+void gg_context_limit_sms(gg_context *context, int sms) {
+    context->limited = *context->backend->ops->device(context->backend);
+    context->limited.sm_count = sms;
 }
 
 bool gg_supports_tma(const gg_context *context) { return gg_get_device(context)->cc >= 90; }

@@ -19,6 +19,7 @@ typedef struct gg_map {
 struct gg_context {
     gg_backend *backend;
     gg_target target;
+    gg_device limited; /* what plans see instead of the device, unless sm_count is 0 */
     bool debug;
     gg_map kernels; /* gg_kernel, owned by the backend */
     gg_map tuned;   /* malloc'ed gg_config: what a NULL config resolved to, by problem */

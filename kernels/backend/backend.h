@@ -49,6 +49,7 @@ typedef struct gg_tensor_map_spec {
 
 typedef struct gg_backend gg_backend;
 typedef struct gg_kernel gg_kernel; /* a loaded kernel, owned by its backend */
+typedef struct gg_graph gg_graph;   /* launches captured, to be replayed */
 
 typedef struct gg_launch_spec {
     uint32_t grid, threads, smem_bytes;
@@ -83,6 +84,12 @@ typedef struct gg_backend_ops {
     /* device time of whatever is enqueued on the default stream between the two calls, milliseconds */
     gg_status (*timer_start)(gg_backend *);
     gg_status (*timer_stop)(gg_backend *, float *milliseconds);
+    /* What is launched on a stream of stream_new between the two calls is kept instead of run. NULL: no
+     * graphs. After a failure of capture_end there is no graph and the stream is as before capture_begin. */
+    gg_status (*capture_begin)(gg_backend *, gg_stream);
+    gg_status (*capture_end)(gg_backend *, gg_stream, gg_graph **out);
+    gg_status (*graph_launch)(gg_backend *, gg_graph *, gg_stream);
+    void (*graph_free)(gg_backend *, gg_graph *);
 } gg_backend_ops;
 
 /* First member of every backend. */
@@ -113,6 +120,8 @@ gg_backend *gg_context_backend(gg_context *context);
 const char *gg_context_cache_dir(const gg_context *context);
 /* Builds, loads and remembers a kernel of any source table. */
 gg_status gg_context_kernel(gg_context *context, const gg_source *source, const char *entry, gg_kernel **out);
+/* Plans are made as if the device had so many multiprocessors; 0: as many as it has. */
+void gg_context_limit_sms(gg_context *context, int sms);
 /* The source a plan compiles. */
 gg_source gg_plan_source(const gg_plan *plan, bool debug);
 

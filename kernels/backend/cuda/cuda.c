@@ -404,6 +404,46 @@ static void cuda_stream_free(gg_backend *backend, gg_stream stream) {
     if (stream && !enter(b)) b->api.stream_destroy(stream);
 }
 
+/* --- graphs --- */
+
+/* Relaxed: a kernel may be loaded while its first launch is captured. */
+static gg_status cuda_capture_begin(gg_backend *backend, gg_stream stream) {
+    cuda_backend *b = self_of(backend);
+    gg_status status = enter(b);
+    return status ? status
+                  : check(b, b->api.capture_begin(stream, CU_STREAM_CAPTURE_MODE_RELAXED), GG_ERR_LAUNCH,
+                          "cannot begin to capture a stream");
+}
+
+static gg_status cuda_capture_end(gg_backend *backend, gg_stream stream, gg_graph **out) {
+    cuda_backend *b = self_of(backend);
+    cuda_graph graph = NULL;
+    cuda_graph_exec exec = NULL;
+    gg_status status = enter(b);
+    *out = NULL;
+    if (status) return status;
+    status = check(b, b->api.capture_end(stream, &graph), GG_ERR_LAUNCH, "cannot capture '%s'", b->label);
+    if (!status)
+        status = check(b, b->api.graph_instantiate(&exec, graph, 0), GG_ERR_LAUNCH,
+                       "cannot make a graph of '%s'", b->label);
+    if (graph) b->api.graph_destroy(graph);
+    *out = (gg_graph *)exec;
+    return status;
+}
+
+static gg_status cuda_graph_launch(gg_backend *backend, gg_graph *graph, gg_stream stream) {
+    cuda_backend *b = self_of(backend);
+    gg_status status = enter(b);
+    return status ? status
+                  : check(b, b->api.graph_launch((cuda_graph_exec)graph, stream), GG_ERR_LAUNCH,
+                          "cannot replay the graph of '%s'", b->label);
+}
+
+static void cuda_graph_free(gg_backend *backend, gg_graph *graph) {
+    cuda_backend *b = self_of(backend);
+    if (graph && !enter(b)) b->api.graph_exec_destroy((cuda_graph_exec)graph);
+}
+
 static gg_status cuda_flush_cache(gg_backend *backend) {
     cuda_backend *b = self_of(backend);
     gg_status status = b->flush ? GG_OK : cuda_alloc(backend, FLUSH_BYTES, &b->flush);
@@ -448,4 +488,8 @@ const gg_backend_ops gg_cuda_backend = {
     .flush_cache = cuda_flush_cache,
     .timer_start = cuda_timer_start,
     .timer_stop = cuda_timer_stop,
+    .capture_begin = cuda_capture_begin,
+    .capture_end = cuda_capture_end,
+    .graph_launch = cuda_graph_launch,
+    .graph_free = cuda_graph_free,
 };

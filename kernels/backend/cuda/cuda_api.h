@@ -14,6 +14,8 @@ typedef struct CUmod_st *cuda_module;
 typedef struct CUfunc_st *cuda_function;
 typedef struct CUstream_st *cuda_stream;
 typedef struct CUevent_st *cuda_event;
+typedef struct CUgraph_st *cuda_graph;
+typedef struct CUgraphExec_st *cuda_graph_exec;
 typedef struct _nvrtcProgram *nvrtc_program;
 
 /* Values of the interface, under the names of cuda.h. */
@@ -21,6 +23,7 @@ enum {
     CUDA_ERROR_OUT_OF_MEMORY = 2,
     CU_STREAM_NON_BLOCKING = 1,
     CU_EVENT_DEFAULT = 0,
+    CU_STREAM_CAPTURE_MODE_RELAXED = 2,
     CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES = 8,
     CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT = 16,
     CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR = 39,
@@ -74,6 +77,13 @@ enum {
     X(cuda_result, stream_create, "cuStreamCreate", (cuda_stream *, unsigned flags))                         \
     X(cuda_result, stream_destroy, "cuStreamDestroy_v2", (cuda_stream))                                      \
     X(cuda_result, stream_synchronize, "cuStreamSynchronize", (cuda_stream))                                 \
+    X(cuda_result, capture_begin, "cuStreamBeginCapture_v2", (cuda_stream, int mode))                        \
+    X(cuda_result, capture_end, "cuStreamEndCapture", (cuda_stream, cuda_graph *))                           \
+    X(cuda_result, graph_instantiate, "cuGraphInstantiateWithFlags",                                         \
+      (cuda_graph_exec *, cuda_graph, unsigned long long flags))                                             \
+    X(cuda_result, graph_launch, "cuGraphLaunch", (cuda_graph_exec, cuda_stream))                            \
+    X(cuda_result, graph_exec_destroy, "cuGraphExecDestroy", (cuda_graph_exec))                              \
+    X(cuda_result, graph_destroy, "cuGraphDestroy", (cuda_graph))                                            \
     X(cuda_result, event_create, "cuEventCreate", (cuda_event *, unsigned flags))                            \
     X(cuda_result, event_destroy, "cuEventDestroy_v2", (cuda_event))                                         \
     X(cuda_result, event_record, "cuEventRecord", (cuda_event, cuda_stream))                                 \
