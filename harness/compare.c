@@ -61,6 +61,14 @@ static inline double inverse_ulp(const format *f, double value) {
     return inverse;
 }
 
+/* The bin of mg_difference.ulps: by the exponent field, as a table of powers of two would. */
+static inline unsigned ulp_bin(double ulp) {
+    uint64_t word;
+    memcpy(&word, &ulp, sizeof word);
+    int bin = (int)(word >> 52 & 0x7ff) - 1023 + 4; /* 2^-3 is the first of bin 1 */
+    return bin < 0 ? 0 : bin < MG_ULP_BINS ? (unsigned)bin : MG_ULP_BINS - 1;
+}
+
 /* --- what is gathered while comparing
  * ---------------------------------------------------------------------------- */
 
@@ -99,6 +107,7 @@ static void note_worst(collector *c, size_t row, size_t col, double expected, do
     mg_difference *d = c->difference;
     c->worst = measure;
     d->worst_row = (int64_t)stored_row(c, row);
+    d->worst_place = (int64_t)row;
     d->worst_col = (int64_t)col;
     d->worst_expected = expected;
     d->worst_got = shown(got);
@@ -110,6 +119,7 @@ static void note_wrong(collector *c, size_t row, size_t col, double expected, do
     if (d->wrong++ && (row > c->first_row || (row == c->first_row && (int64_t)col > d->col))) return;
     c->first_row = row;
     d->row = (int64_t)stored_row(c, row);
+    d->place = (int64_t)row;
     d->col = (int64_t)col;
     d->expert = expert_of(c, row);
     d->expected = expected;
@@ -132,6 +142,7 @@ static void finish(collector *c) {
         }
     if (d->wrong) return;
     d->row = d->worst_row; /* all right: show the worst of them */
+    d->place = d->worst_place;
     d->col = d->worst_col;
     d->expected = d->worst_expected;
     d->got = d->worst_got;
@@ -156,6 +167,7 @@ static void analyse_exact(collector *c, size_t row, const uint16_t *golden, cons
         } else {
             ulp = INFINITY;
         }
+        d->ulps[ulp_bin(ulp)]++;
         if (ulp > c->worst) note_worst(c, row, col, expected, value, ulp);
         note_wrong(c, row, col, expected, value);
     }
@@ -187,6 +199,7 @@ static bool compare_exact(collector *c, const mg_golden *golden, const uint16_t 
         if (suspect) analyse_exact(c, row, a, b);
     }
     c->finite = c->difference->compared;
+    c->difference->ulps[0] += (uint32_t)(c->difference->compared - c->difference->wrong);
     return nonzero;
 }
 
@@ -278,6 +291,7 @@ static moments compare_tile(collector *c, const mg_golden *golden, const uint16_
             m.expected4 += d2 * d2;
             bool ok = error <= sharp; /* which is never above the hard bound */
             double ulp = error * inverse_ulp(c->format, expected);
+            d->ulps[ulp_bin(ulp)]++;
             if (error < INFINITY) {
                 c->ulp_sum += ulp;
                 c->finite++;
@@ -338,6 +352,8 @@ bool mg_compare(mg_class cls, gg_dtype dtype, const mg_golden *golden, const uin
         .map_rows = golden->rows < MG_MAP_SIZE ? (uint32_t)golden->rows : MG_MAP_SIZE,
         .map_cols = golden->cols < MG_MAP_SIZE ? (uint32_t)golden->cols : MG_MAP_SIZE,
         .compared = golden->rows * golden->cols,
+        .rows = (int64_t)golden->rows,
+        .cols = (int64_t)golden->cols,
     };
     collector c = {.difference = difference,
                    .format = &formats[dtype],

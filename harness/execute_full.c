@@ -109,6 +109,7 @@ static gg_status locate(mg_run *run, mg_res res, mg_difference *d) {
     const int64_t row = (int64_t)x->board->first / l.cols;
     const int32_t *row_map = mg_res_row_map(run, res);
     d->row = row_map ? row_map[row] : row;
+    d->place = d->worst_place = row;
     d->col = (int64_t)x->board->first % l.cols;
     d->expert = res == MG_RES_DW ? (int32_t)(row / l.rows_per_slot) : run->data->row_expert[row];
     uint16_t bits[2];
@@ -170,7 +171,7 @@ gg_status mg_judge_hashed(mg_run *run, mg_res res) {
         return GG_ERR_IO;
     }
     if ((status = hash_result(run, res, 0)) != GG_OK) return status;
-    mg_difference d = {.compared = (uint64_t)(l.rows * l.cols), .expert = -1};
+    mg_difference d = {.compared = (uint64_t)(l.rows * l.cols), .rows = l.rows, .cols = l.cols, .expert = -1};
     size_t wrong = count_wrong(x, golden, slots, &first);
     if (!wrong) {
         mg_judge_difference(run, res, &d, NULL);

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "golden.h"
 #include "report_internal.h"
 #include "runner.h"
 #include "version.h"
@@ -21,7 +22,7 @@ struct mg_report {
     off_t size; /* whole lines only */
     double synced;
     bool dirty;
-    char path[GG_PATH_SIZE];
+    char path[GG_PATH_SIZE], golden_dir[GG_PATH_SIZE];
 };
 
 gg_status mg_cannot_write(const char *path, char error[MG_ERROR_SIZE]) {
@@ -78,6 +79,17 @@ static json_t *difference_json(const mg_difference *d) {
                               "expert", d->expert, "expected", number(d->expected), "got", number(d->got),
                               "max_ulp", number(d->max_ulp), "mean_ulp", number(d->mean_ulp), "bound_ratio",
                               number(d->bound_ratio), "tile_rms", number(d->tile_rms));
+    json_object_update_new(
+        value, json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o}", "rows", (json_int_t)d->rows, "cols",
+                         (json_int_t)d->cols, "place", (json_int_t)d->place, "worst_row",
+                         (json_int_t)d->worst_row, "worst_col", (json_int_t)d->worst_col, "worst_place",
+                         (json_int_t)d->worst_place, "worst_expected", number(d->worst_expected), "worst_got",
+                         number(d->worst_got), "hard_ratio", number(d->hard_ratio)));
+    size_t bins = MG_ULP_BINS;
+    while (bins && !d->ulps[bins - 1]) bins--;
+    json_t *ulps = json_array();
+    for (size_t i = 0; i < bins; i++) json_array_append_new(ulps, json_integer(d->ulps[i]));
+    json_object_set_new(value, "ulps", ulps);
     bool fits = d->map_rows <= MG_MAP_SIZE && d->map_cols <= MG_MAP_SIZE;
     if (d->wrong && d->map_rows && d->map_cols && fits)
         json_object_set_new(value, "map",
@@ -86,14 +98,31 @@ static json_t *difference_json(const mg_difference *d) {
     return value;
 }
 
-static json_t *result_json(const char *id, const mg_result *r) {
+/* Rows of each expert, for the boundaries on the error map; NULL where the routing cannot be read. */
+static json_t *experts_json(const char *golden_dir, const mg_case *c) {
+    char path[GG_PATH_SIZE], ignored[MG_ERROR_SIZE];
+    mg_npy sizes;
+    snprintf(path, sizeof path, "%s/routing/%s/m_sizes.npy", golden_dir, c->problem->routing);
+    if (mg_npy_read(path, &sizes, ignored)) return NULL;
+    json_t *value = json_array();
+    for (size_t i = 0; i < sizes.count && sizes.type == MG_NPY_I4; i++)
+        json_array_append_new(value, json_integer(((const int32_t *)sizes.data)[i]));
+    mg_npy_free(&sizes);
+    return value;
+}
+
+static json_t *result_json(const mg_report *report, const char *id, const mg_case *c, const mg_result *r) {
     char digest[17];
     snprintf(digest, sizeof digest, "%016llx", (unsigned long long)r->digest);
     json_t *value = json_pack("{s:o, s:s, s:I, s:o, s:i, s:o, s:o, s:s, s:o}", "id", text(id), "verdict",
                               mg_verdict_name(r->verdict), "index", (json_int_t)r->index, "message",
                               text(r->message), "repeats", (int)r->repeats, "seconds", number(r->seconds),
                               "kernel_ms", number(r->kernel_ms), "digest", digest, "config", text(r->config));
-    if (r->difference.compared) json_object_set_new(value, "difference", difference_json(&r->difference));
+    if (!r->difference.compared) return value;
+    json_t *difference = difference_json(&r->difference);
+    if (r->difference.wrong && c && report->golden_dir[0])
+        json_object_set_new(difference, "experts", experts_json(report->golden_dir, c));
+    json_object_set_new(value, "difference", difference);
     return value;
 }
 
@@ -156,6 +185,8 @@ gg_status mg_report_open(mg_report **out, const char *dir, const mg_report_heade
         return GG_ERR_MEMORY;
     }
     snprintf(report->path, sizeof report->path, "%s/results.jsonl", dir);
+    snprintf(report->golden_dir, sizeof report->golden_dir, "%s",
+             header->golden_dir ? header->golden_dir : "");
     report->fd = open(report->path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0666);
     status = report->fd < 0 ? mg_cannot_write(report->path, error)
                             : write_line(report, header_json(header), error);
@@ -175,9 +206,9 @@ void mg_report_close(mg_report *report) {
 
 const char *mg_report_path(const mg_report *report) { return report->path; }
 
-gg_status mg_report_add(mg_report *report, const char *id, const mg_result *result,
+gg_status mg_report_add(mg_report *report, const char *id, const mg_case *c, const mg_result *result,
                         char error[MG_ERROR_SIZE]) {
-    gg_status status = write_line(report, result_json(id, result), error);
+    gg_status status = write_line(report, result_json(report, id, c, result), error);
     return status ? status : mg_report_sync(report, false, error);
 }
 

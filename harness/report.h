@@ -12,6 +12,7 @@ typedef struct mg_report_header {
     const char *repro;   /* what a repro line needs before the id, for example "./run_tests.sh --seed 3" */
     const char *backend, *subject;
     const gg_device *device;
+    const char *golden_dir; /* for the routing beside a wrong output; NULL: leave it out */
     size_t selected, deselected;
     int workers;
     uint64_t user_seed;
@@ -28,8 +29,8 @@ typedef struct mg_report_summary {
  * ..." and name the fix. */
 gg_status mg_report_open(mg_report **out, const char *dir, const mg_report_header *header,
                          char error[MG_ERROR_SIZE]);
-/* One line, one write; on a failure the file still ends with the last whole line. */
-gg_status mg_report_add(mg_report *report, const char *id, const mg_result *result,
+/* One line, one write; on a failure the file still ends with the last whole line. `c` may be NULL. */
+gg_status mg_report_add(mg_report *report, const char *id, const mg_case *c, const mg_result *result,
                         char error[MG_ERROR_SIZE]);
 /* Puts what was added on the disk, at most once a second unless `now`. */
 gg_status mg_report_sync(mg_report *report, bool now, char error[MG_ERROR_SIZE]);

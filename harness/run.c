@@ -142,7 +142,7 @@ static bool record(void *user, const mg_result *result) {
     };
     r->summary.counts[result->verdict]++;
     mg_progress_case(&r->progress, id, result);
-    if (mg_report_add(r->report, id, result, r->error)) {
+    if (mg_report_add(r->report, id, &r->cases.items[result->index], result, r->error)) {
         r->lost_report = true;
         return false;
     }
@@ -351,6 +351,7 @@ static gg_status open_report(run *r) {
                                      .backend = r->place.backend,
                                      .subject = r->execute.subject,
                                      .device = &r->place.device,
+                                     .golden_dir = r->execute.golden_dir,
                                      .selected = r->selection.count,
                                      .deselected = r->selection.deselected,
                                      .workers = r->workers,

@@ -72,7 +72,8 @@ static void write_report(const folder *f, bool whole) {
                                                 .map_cols = 3,
                                                 .map = {0, 1, 255, 0, 16, 0}};
         }
-        assert_int_equal(mg_report_add(report, v == MG_FAILED ? hostile_id : id, &result, error), GG_OK);
+        assert_int_equal(mg_report_add(report, v == MG_FAILED ? hostile_id : id, NULL, &result, error),
+                         GG_OK);
         summary.counts[v]++;
     }
     if (whole) assert_int_equal(mg_report_end(report, &summary, error), GG_OK);
