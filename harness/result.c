@@ -1,4 +1,4 @@
-/* result.c: the names and letters of the verdicts. */
+/* result.c: the names and letters of the verdicts, and the names of the perturbations. */
 #include "result.h"
 
 static const struct {
@@ -12,3 +12,12 @@ static const struct {
 
 const char *mg_verdict_name(mg_verdict verdict) { return verdicts[verdict].name; }
 char mg_verdict_letter(mg_verdict verdict) { return verdicts[verdict].letter; }
+
+const char *mg_perturbation_name(mg_perturbation perturbation) {
+    static const char *const names[MG_NUM_PERTURBATIONS] = {
+#define X(name, text) [name] = text,
+        MG_PERTURBATIONS(X)
+#undef X
+    };
+    return names[perturbation];
+}
