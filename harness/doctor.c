@@ -154,6 +154,11 @@ static int report(const char *cache_dir) {
     return cuda || sim ? MG_EXIT_OK : MG_EXIT_FAILED;
 }
 
+int mg_doctor_fail(const char *error) {
+    fprintf(stderr, "moegemm doctor: error: %s (see 'moegemm doctor --help')\n", error);
+    return MG_EXIT_USAGE;
+}
+
 static void help(void) {
     printf("usage: moegemm doctor [--cache-dir DIR]\n"
            "       moegemm doctor --compile [--arch LIST] [--every] [--cache-dir DIR]\n\n"
@@ -186,15 +191,14 @@ int mg_doctor_main(int argc, char **argv) {
         default:
             snprintf(error, MG_ERROR_SIZE, "%s '%s'",
                      option == ':' ? "missing value after" : "unknown option", argv[optind - 1]);
-            return mg_options_fail("doctor", error);
+            return mg_doctor_fail(error);
         }
     }
     if (optind < argc) {
         snprintf(error, MG_ERROR_SIZE, "unexpected argument '%s'", argv[optind]);
-        return mg_options_fail("doctor", error);
+        return mg_doctor_fail(error);
     }
-    if ((archs || every) && !compile)
-        return mg_options_fail("doctor", "--arch and --every go with --compile");
+    if ((archs || every) && !compile) return mg_doctor_fail("--arch and --every go with --compile");
     if (gg_cache_dir(cache, cache_dir, error)) {
         fprintf(stderr, "moegemm doctor: error: %s\n", error);
         return MG_EXIT_INTERNAL;

@@ -9,4 +9,7 @@
  * architecture; returns the exit status. */
 int mg_doctor_compile(const char *archs, bool every, const char *cache_dir);
 
+/* Prints a usage error and returns the exit status for one. */
+int mg_doctor_fail(const char *error);
+
 #endif

@@ -209,7 +209,7 @@ int mg_doctor_compile(const char *archs, bool every, const char *cache_dir) {
                 snprintf(error + used, sizeof error - used, " %s%s", generations[i].arch,
                          i + 1 < count ? "," : ")");
             }
-            return mg_options_fail("doctor", error);
+            return mg_doctor_fail(error);
         }
         at += length;
     }
