@@ -172,9 +172,9 @@ class Progress:
                   file=sys.stderr, flush=True)
 
 
-def run(what, function, tasks, jobs):
-    """function over tasks in processes; results in order of the tasks. After an error or Ctrl-C the tasks that have
-    begun are finished, so that files stay whole, and the others are dropped."""
+def run(what, function, tasks, jobs, finished=None):
+    """function over tasks in processes; results in order of the tasks, finished(results so far) after each. After an
+    error or Ctrl-C the tasks that have begun are finished, so that files stay whole, and the others are dropped."""
     progress = Progress(what, len(tasks))
     results = []
     context = multiprocessing.get_context("fork")
@@ -183,6 +183,8 @@ def run(what, function, tasks, jobs):
             for result in pool.map(function, tasks):
                 results.append(result)
                 progress.step()
+                if finished:
+                    finished(results)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -244,17 +246,36 @@ def parse(argv):
     parser.add_argument("--seed", type=int, default=0, help="other data, into a folder of its own, outside the manifest")
     parser.add_argument("--limit", type=float, default=4.0, metavar="GIB", help="bound of the cache, oldest problems go first (default: 4)")
     parser.add_argument("--committed", action="store_true", help="maintainers: rewrite golden/ and its manifest")
-    parser.add_argument("--hashes", action="store_true", help="maintainers: rewrite golden/hashes.tsv")
+    parser.add_argument("--hashes", action="store_true", help="maintainers: add what golden/hashes.tsv lacks")
     return parser.parse_args(argv)
+
+
+def make_hashes(corpus, jobs):
+    """Adds what is missing in hashes.tsv, the quickest first, and drops what has lost its problem. The file is
+    written after each problem: all take half an hour of a core."""
+    path = os.path.join(corpus.golden_dir, "hashes.tsv")
+    hashed = {(p.key, dtype): p for p in corpus.problems.values() if p.hashed for dtype in p.dtypes}
+    with open(path, encoding="ascii") as table:
+        kept = [line for line in table.readlines()[1:] if tuple(line.split("\t")[:2]) in hashed]
+    there = {tuple(line.split("\t")[:2]) for line in kept}
+    missing = [(p, dtype) for (key, dtype), p in hashed.items() if (key, dtype) not in there]
+
+    def work(task):
+        p = task[0]
+        return p.E * p.N * p.K + p.M * p.N * p.K / 1000
+
+    def write(results):
+        lines = kept + [line for result in results for line in result]
+        files.write_lines(path, [hash_goldens.HEADER, *sorted(lines)])
+
+    write([])
+    run("hash goldens", hash_goldens.rows, sorted(missing, key=work), jobs, write)
 
 
 def make_all(options):
     corpus = Corpus(options.golden_dir, options.cache_dir, options.seed)
     if options.hashes:
-        hashed = sorted((p for p in corpus.problems.values() if p.hashed), key=lambda p: -p.E * p.N * p.K)
-        lines = run("hash goldens", hash_goldens.rows, hashed, min(options.jobs, 2))  # some GiB each
-        lines = sorted(line for result in lines for line in result)
-        files.write_lines(os.path.join(options.golden_dir, "hashes.tsv"), [hash_goldens.HEADER, *lines])
+        make_hashes(corpus, min(options.jobs, 2))  # some GiB each
         corpus.read_manifest()
         write_manifest(options.golden_dir, corpus.manifest)
         return

@@ -1,6 +1,7 @@
 """Hash goldens of the full-size problems: per output and expert, the order-free hash of the one right answer.
 
-Works expert by expert, so that memory is bounded by one expert's weights: a float32 BLAS product is exact here.
+Works expert by expert, so that memory is bounded by the inputs and one expert's weights and gradients: a float32 BLAS
+product is exact here.
 """
 
 import numpy as np
@@ -12,50 +13,80 @@ import routing
 HEADER = "problem\tdtype\toutput\thashes\n"
 
 
-def of_problem(problem, dtype="bf16"):
-    """[(output, [hash, ...])]: one hash an expert; dx_reduced has a single one."""
-    E, N, K = problem.E, problem.N, problem.K
-    m_sizes, gather_indices = routing.make(problem)
+def hash_bits(output, bits, first_index):
+    return counter_hash.element_hash_sum(counter_hash.fnv1a64(output), bits.reshape(-1), first_index)
 
-    def tensor(name):
-        return products.draw(problem, "exact", dtype, name).reshape(products.tensor_shape(problem, name))
 
-    x, dy = products.expert_rows(problem, gather_indices, tensor("x"), tensor("dy"))
-    weights = products.draw_weights(problem, "exact")
-    products.assert_exact(problem, "exact", x, dy)
+class Source:
+    """A problem's routing and inputs, of which an expert's share can be had by itself."""
+
+    def __init__(self, problem, dtype):
+        self.problem, self.dtype = problem, dtype
+        self.m_sizes, self.gather_indices = routing.make(problem)
+        self.starts = np.concatenate(([0], np.cumsum(self.m_sizes, dtype=np.int64)))
+        self.weights = products.draw_weights(problem, "exact")
+        self.tokens = self.draw("x").reshape(problem.T, problem.K) if problem.gemm == "W1" else None
+        self.dy = self.draw("dy").reshape(problem.M, problem.N)
+
+    def draw(self, name, start=0, count=None):
+        values = products.draw(self.problem, "exact", self.dtype, name, start=start, count=count)
+        products.assert_exact(self.problem, "exact", values)
+        return values
+
+    def expert(self, e):
+        """x, w, dy of expert e."""
+        p, start, stop = self.problem, int(self.starts[e]), int(self.starts[e + 1])
+        slots = self.gather_indices[start:stop]
+        w = self.draw("w", e * p.N * p.K, p.N * p.K).reshape(p.N, p.K)
+        if p.gemm == "W1":
+            x = self.tokens[slots // p.topk]
+        else:
+            x = self.draw("x", start * p.K, (stop - start) * p.K).reshape(-1, p.K)
+        return x, w, self.dy[slots]
+
+
+def of_expert(source, e):
+    """({output: hash}, bits of dx) of expert e."""
+    p, dtype, start = source.problem, source.dtype, int(source.starts[e])
+    if not source.m_sizes[e]:  # most experts when T is 1
+        zeros = np.zeros((p.N, p.K), "<u2")
+        empty = {output: 0 for output in ("y", *(["y_mul"] if p.gemm == "W2" else []), "dx")}
+        return {**empty, "dw": hash_bits("dw", zeros, e * p.N * p.K)}, zeros[:0]
+    x, w, dy = source.expert(e)
+    y = products.round_output(products.product(x, w.T), dtype)
+    hashes = {"y": hash_bits("y", y, start * p.N)}
+    if p.gemm == "W2":
+        slots = source.gather_indices[start : start + len(y)]
+        y_mul = products.multiplied(y, source.weights, slots, dtype)
+        hashes["y_mul"] = hash_bits("y_mul", y_mul, start * p.N)
+    dx = products.round_output(products.product(dy, w), dtype)
+    hashes["dx"] = hash_bits("dx", dx, start * p.K)
+    dw = products.round_output(products.product(dy.T, x), dtype)
+    hashes["dw"] = hash_bits("dw", dw, e * p.N * p.K)
+    return hashes, dx
+
+
+def of_problem(problem, dtype):
+    """{output: [hash, ...]}: one hash an expert; dx_reduced has a single one."""
+    source = Source(problem, dtype)
     reduces = problem.gemm == "W1" and problem.topk > 1
-    names = ["y", "y_mul", "dx", "dw"] if problem.gemm == "W2" else ["y", "dx", "dw"]
-    sums = {name: [] for name in names}
-
-    def add(name, bits, first_index):
-        key = counter_hash.fnv1a64(name)
-        sums[name].append(counter_hash.element_hash_sum(key, bits.reshape(-1), first_index))
-
-    dx_all = np.empty((problem.M, K), "<u2") if reduces else None
-    stop = 0
-    for e in range(E):
-        start, stop = stop, stop + int(m_sizes[e])
-        w = products.draw(problem, "exact", dtype, "w", start=e * N * K, count=N * K).reshape(N, K)
-        products.assert_exact(problem, "exact", w)
-        y = products.round_output(products.product(x[start:stop], w.T), dtype)
-        add("y", y, start * N)
-        if problem.gemm == "W2":
-            add("y_mul", products.multiplied(y, weights, gather_indices[start:stop], dtype), start * N)
-        dx = products.round_output(products.product(dy[start:stop], w), dtype)
-        add("dx", dx, start * K)
+    dx_all = np.empty((problem.M, problem.K), "<u2") if reduces else None
+    sums = {}
+    for e in range(problem.E):
+        hashes, dx = of_expert(source, e)
+        for output, value in hashes.items():
+            sums.setdefault(output, []).append(value)
         if reduces:
-            dx_all[start:stop] = dx
-        add("dw", products.round_output(products.product(dy[start:stop].T, x[start:stop]), dtype), e * N * K)
+            dx_all[source.starts[e] : source.starts[e + 1]] = dx
     if reduces:
-        sums["dx_reduced"] = []
-        add("dx_reduced", products.reduced(problem, dx_all, gather_indices, dtype), 0)
-    return list(sums.items())
+        sums["dx_reduced"] = [hash_bits("dx_reduced", products.reduced(problem, dx_all, source.gather_indices, dtype), 0)]
+    return sums
 
 
-def rows(problem):
-    """The lines of golden/hashes.tsv that belong to a problem."""
+def rows(task):
+    """The lines of golden/hashes.tsv that belong to a problem and type."""
+    problem, dtype = task
     return [
         f"{problem.key}\t{dtype}\t{output}\t{','.join(f'{value:016x}' for value in values)}\n"
-        for dtype in problem.dtypes
-        for output, values in of_problem(problem, dtype)
+        for output, values in of_problem(problem, dtype).items()
     ]
