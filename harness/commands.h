@@ -1,5 +1,4 @@
-/* commands.h: the subcommands of moegemm; each takes argv with its own name first and returns the exit
- * status. */
+/* commands.h: the subcommands of moegemm; each takes argv with its own name first and returns the exit status. */
 #ifndef MG_COMMANDS_H
 #define MG_COMMANDS_H
 

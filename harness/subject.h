@@ -1,8 +1,7 @@
-/* subject.h: what is tested, behind one vtable: the shipped kernels, the reference kernel, or a user's own
- * library.
+/* subject.h: what is tested, behind one vtable: the shipped kernels, the reference kernel, or a user's own library.
  *
- * A library passed with `--subject ./mine.so` exports `const mg_subject *mg_subject_get(void)`.
- * tests/subjects/ has a complete example. */
+ * A library passed with `--subject ./mine.so` exports `const mg_subject *mg_subject_get(void)`. tests/subjects/ has a
+ * complete example. */
 #ifndef MG_SUBJECT_H
 #define MG_SUBJECT_H
 
@@ -14,13 +13,12 @@ typedef struct mg_subject {
     int abi; /* MG_SUBJECT_ABI */
     const char *name;
     const char *description;
-    /* Can it run this? GG_OK, or GG_ERR_REFUSED with a reason. `config` is a request; a subject with its own
-     * tiling ignores it. Pure. */
+    /* Can it run this? GG_OK, or GG_ERR_REFUSED with a reason. `config` is a request; a subject with its own tiling
+     * ignores it. Pure. */
     gg_status (*plan)(const gg_problem *problem, const gg_config *config, const gg_device *device,
                       char reason[GG_REASON_SIZE]);
-    /* Launches on `stream`. Pointers are device pointers of the backend (host memory for sim). `context`
-     * gives access to the shipped machinery (gg_context_kernel and so on) to those who want it. `error`
-     * receives one line. */
+    /* Launches on `stream`. Pointers are device pointers of the backend (host memory for sim). `context` gives access to
+     * the shipped machinery (gg_context_kernel and so on) to those who want it. `error` receives one line. */
     gg_status (*launch)(gg_context *context, const gg_problem *problem, const gg_config *config,
                         const gg_tensors *tensors, gg_stream stream, char error[GG_REASON_SIZE]);
     /* dx over topk; NULL: the shipped kernel does it. */

@@ -1,13 +1,13 @@
 /* grouped_gemm.h: the public interface of moegemm's kernels: grouped GEMM for Mixture-of-Experts layers.
  *
- * E experts with weights w[E][N][K]; T tokens, each routed to topk experts; M = T * topk routed rows
- * ("slots", slot = token * topk + choice). Expert order lists the slots sorted by expert, stably: row i of
- * expert order is slot gather_indices[i] and token gather_indices[i] / topk; expert e owns m_sizes[e]
- * consecutive rows. forward  y[i,:]  = x[i,:] * w[e(i)]^T          dX  dx[i,:] = dy[i,:] * w[e(i)] dW dw[e]
- * = sum over rows i of e of dy[i,:]^T * x[i,:]      (zero for an expert without rows) Products accumulate in
- * fp32 in a fixed order; results are rounded once to the tensor type, to nearest even. All tensors are dense,
- * row-major and 16-byte aligned; N and K are multiples of 8. Routing data stays on the device: no plan
- * depends on it. Every function returns GG_OK or a negative gg_status; nothing here aborts or prints. */
+ * E experts with weights w[E][N][K]; T tokens, each routed to topk experts; M = T * topk routed rows ("slots",
+ * slot = token * topk + choice). Expert order lists the slots sorted by expert, stably: row i of expert order is slot
+ * gather_indices[i] and token gather_indices[i] / topk; expert e owns m_sizes[e] consecutive rows.
+ *   forward  y[i,:]  = x[i,:] * w[e(i)]^T          dX  dx[i,:] = dy[i,:] * w[e(i)]
+ *   dW       dw[e]   = sum over rows i of e of dy[i,:]^T * x[i,:]      (zero for an expert without rows)
+ * Products accumulate in fp32 in a fixed order; results are rounded once to the tensor type, to nearest even.
+ * All tensors are dense, row-major and 16-byte aligned; N and K are multiples of 8. Routing data stays on the device:
+ * no plan depends on it. Every function returns GG_OK or a negative gg_status; nothing here aborts or prints. */
 #ifndef GROUPED_GEMM_H
 #define GROUPED_GEMM_H
 
@@ -39,8 +39,8 @@ typedef enum gg_status {
 typedef enum gg_op { GG_FORWARD, GG_DX, GG_DW, GG_NUM_OPS } gg_op;
 typedef enum gg_dtype { GG_BF16, GG_FP16, GG_NUM_DTYPES } gg_dtype;
 
-/* Which GEMM of the MoE MLP this is; the first gathers tokens (permute_x), the second scatters to slots
- * (permute_y). GG_GEMM_ANY skips the checks that follow from the place. */
+/* Which GEMM of the MoE MLP this is; the first gathers tokens (permute_x), the second scatters to slots (permute_y).
+ * GG_GEMM_ANY skips the checks that follow from the place. */
 typedef enum gg_gemm { GG_GEMM_ANY, GG_GEMM_FIRST, GG_GEMM_SECOND } gg_gemm;
 
 /* Fusions change what is computed, so they belong to the problem. */
@@ -49,8 +49,7 @@ typedef enum gg_gemm { GG_GEMM_ANY, GG_GEMM_FIRST, GG_GEMM_SECOND } gg_gemm;
     X(GG_PERMUTE_Y, 2u, "permute_y")         /* y and dy have M rows in slot order */                        \
     X(GG_FUSE_MUL_POST, 4u, "fuse_mul_post") /* y row = round(round(y row) * round(topk_weights[slot])) */
 
-/* Uses of the Tensor Memory Accelerator (sm_90 on) change how it is computed, so they belong to the config.
- */
+/* Uses of the Tensor Memory Accelerator (sm_90 on) change how it is computed, so they belong to the config. */
 #define GG_TMA_USES(X)                                                                                       \
     X(GG_TMA_LOAD_X, 1u, "use_tma_load_x")                                                                   \
     X(GG_TMA_LOAD_W, 2u, "use_tma_load_w")                                                                   \
@@ -84,8 +83,8 @@ typedef enum gg_mainloop {
         GG_NUM_MAINLOOPS
 } gg_mainloop;
 
-/* How to compute. block_m, block_n, block_k tile M, N and K of the problem in every op (forward reduces over
- * K, dX over N, dW over the rows of an expert). */
+/* How to compute. block_m, block_n, block_k tile M, N and K of the problem in every op (forward reduces over K, dX over
+ * N, dW over the rows of an expert). */
 typedef struct gg_config {
     gg_mainloop mainloop;
     int block_m, block_n, block_k; /* each 32, 64, 128 or 256 */
@@ -106,8 +105,7 @@ typedef struct gg_device {
     char compiler[64];
 } gg_device;
 
-/* Device pointers. Which are read or written depends on the op and fusions; the others may be NULL. Not
- * owned. */
+/* Device pointers. Which are read or written depends on the op and fusions; the others may be NULL. Not owned. */
 typedef struct gg_tensors {
     const void *x;                 /* (permute_x ? T : M, K) forward, dW */
     const void *w;                 /* (E, N, K) forward, dX */
@@ -126,13 +124,13 @@ enum { GG_REASON_SIZE = 256, GG_MACROS_SIZE = 768 };
 typedef struct gg_plan {
     gg_problem problem;
     gg_config config;
-    const char *source;          /* device source file, for example "forward.cu" */
-    const char *entry;           /* kernel name in it */
-    char macros[GG_MACROS_SIZE]; /* "NAME=VALUE" separated by single spaces; with source, the kernel's
-                                    identity */
-    uint32_t grid, threads;      /* blocks, threads a block */
-    uint32_t smem_bytes;         /* dynamic shared memory a block */
-    bool empty;                  /* no rows: nothing to launch (dW still zeroes its output) */
+    const char *source; /* device source file, for example "forward.cu" */
+    const char *entry;  /* kernel name in it */
+    char macros
+        [GG_MACROS_SIZE];   /* "NAME=VALUE" separated by single spaces; with source, the kernel's identity */
+    uint32_t grid, threads; /* blocks, threads a block */
+    uint32_t smem_bytes;    /* dynamic shared memory a block */
+    bool empty;             /* no rows: nothing to launch (dW still zeroes its output) */
 } gg_plan;
 
 const char *gg_status_string(gg_status status);
@@ -140,21 +138,19 @@ const char *gg_op_name(gg_op op);             /* "forward", "dX", "dW" */
 const char *gg_dtype_name(gg_dtype dtype);    /* "bf16", "fp16" */
 const char *gg_mainloop_name(gg_mainloop ml); /* "reference", "mma_sync" */
 
-/* Turns problem and config into a plan, or refuses (GG_ERR_REFUSED, GG_ERR_ARGUMENT) with a one-line reason.
- * Pure. */
+/* Turns problem and config into a plan, or refuses (GG_ERR_REFUSED, GG_ERR_ARGUMENT) with a one-line reason. Pure. */
 gg_status gg_plan_make(const gg_problem *problem, const gg_config *config, const gg_device *device,
                        gg_plan *plan, char reason[GG_REASON_SIZE]);
 
 /* A legal config without tuning. */
 gg_config gg_default_config(const gg_problem *problem, const gg_device *device);
 
-/* The autotuner's search space for a problem: fills at most `capacity` legal configs, best guesses first;
- * returns how many there are in all. */
+/* The autotuner's search space for a problem: fills at most `capacity` legal configs, best guesses first; returns how
+ * many there are in all. */
 size_t gg_candidate_configs(const gg_problem *problem, const gg_device *device, gg_config *configs,
                             size_t capacity);
 
-/* --- running
- * ------------------------------------------------------------------------------------------------- */
+/* --- running ------------------------------------------------------------------------------------------------- */
 
 typedef struct gg_context
     gg_context;          /* a device, its compiled kernels, and the tuned configs; one thread at a time */
@@ -168,8 +164,7 @@ typedef struct gg_options {
     bool debug;     /* kernels check routing data and trap when it is out of range */
 } gg_options;
 
-/* `options` NULL: all defaults. On failure too *context is made where memory allows, for gg_error alone;
- * gg_close it. */
+/* `options` NULL: all defaults. On failure too *context is made where memory allows, for gg_error alone; gg_close it. */
 gg_status gg_open(gg_context **context, const gg_options *options);
 void gg_close(gg_context *context);
 const gg_device *gg_get_device(const gg_context *context);
@@ -177,8 +172,8 @@ const char *
 gg_error(const gg_context *context); /* detail of the last failure, "" if none; owned by the context */
 bool gg_supports_tma(const gg_context *context); /* sm_90 and after */
 
-/* Device memory for programs that have no other source of it; the simulator takes no other. 256-byte aligned;
- * the copies are synchronous. Memory from elsewhere (cudaMalloc, torch) serves as well on a GPU. */
+/* Device memory for programs that have no other source of it; the simulator takes no other. 256-byte aligned; the copies
+ * are synchronous. Memory from elsewhere (cudaMalloc, torch) serves as well on a GPU. */
 gg_status gg_alloc(gg_context *context, size_t bytes, void **out);
 void gg_free(gg_context *context, void *memory);
 gg_status gg_upload(gg_context *context, void *device_dst, const void *src, size_t bytes);
@@ -186,8 +181,8 @@ gg_status gg_download(gg_context *context, void *dst, const void *device_src, si
 gg_status
 gg_synchronize(gg_context *context); /* waits for all streams and reports what went wrong in a kernel */
 
-/* Plan, compile (once per kernel, cached on disk) and launch on `stream`; asynchronous. `config` NULL: the
- * tuned config if one is cached, else gg_default_config. `problem->op` is ignored: the function names it. */
+/* Plan, compile (once per kernel, cached on disk) and launch on `stream`; asynchronous. `config` NULL: the tuned config
+ * if one is cached, else gg_default_config. `problem->op` is ignored: the function names it. */
 gg_status gg_forward(gg_context *context, const gg_problem *problem, const gg_config *config,
                      const gg_tensors *tensors, gg_stream stream);
 gg_status gg_dX(gg_context *context, const gg_problem *problem, const gg_config *config,
@@ -198,23 +193,22 @@ gg_status gg_dW(gg_context *context, const gg_problem *problem, const gg_config 
 /* Launches a plan made before. */
 gg_status gg_launch(gg_context *context, const gg_plan *plan, const gg_tensors *tensors, gg_stream stream);
 
-/* dx_tokens[t,:] = round(sum over j < topk, in order, of dx_slots[t * topk + j, :]), fp32 accumulation;
- * shapes (T, K) and (T * topk, K). */
+/* dx_tokens[t,:] = round(sum over j < topk, in order, of dx_slots[t * topk + j, :]), fp32 accumulation; shapes (T, K)
+ * and (T * topk, K). */
 gg_status gg_reduce_topk(gg_context *context, gg_dtype dtype, int64_t T, int32_t topk, int32_t K,
                          const void *dx_slots, void *dx_tokens, gg_stream stream);
 
-/* The backward half of the pair: dX then dW of the forward `problem`, with dX reduced over topk when
- * permute_x. tensors->dx is then (T, K); `workspace` of gg_backward_workspace bytes holds the slots' rows
- * before the reduction. Configs NULL as above. fuse_mul_post is refused: it is for inference. */
+/* The backward half of the pair: dX then dW of the forward `problem`, with dX reduced over topk when permute_x.
+ * tensors->dx is then (T, K); `workspace` of gg_backward_workspace bytes holds the slots' rows before the reduction.
+ * Configs NULL as above. fuse_mul_post is refused: it is for inference. */
 size_t gg_backward_workspace(const gg_problem *problem);
 gg_status gg_backward(gg_context *context, const gg_problem *problem, const gg_config *config_dX,
                       const gg_config *config_dW, const gg_tensors *tensors, void *workspace,
                       gg_stream stream);
 
-/* Searches the candidates on the real tensors (outputs are overwritten) and remembers the fastest on disk,
- * keyed by kernel digest, device, dtype, E, N, K, topk, fusions and a bucket of tokens per expert. A second
- * call, in any process, measures nothing. `limit` > 0 bounds the candidates tried. `measured` (optional)
- * counts the timings made. */
+/* Searches the candidates on the real tensors (outputs are overwritten) and remembers the fastest on disk, keyed by
+ * kernel digest, device, dtype, E, N, K, topk, fusions and a bucket of tokens per expert. A second call, in any
+ * process, measures nothing. `limit` > 0 bounds the candidates tried. `measured` (optional) counts the timings made. */
 gg_status gg_autotune(gg_context *context, const gg_problem *problem, const gg_tensors *tensors, size_t limit,
                       gg_config *best, size_t *measured);
 
