@@ -131,6 +131,32 @@ int cuStreamDestroy_v2(void *stream) {
     return S.streams--, stream == &S.streams ? 0 : CUDA_ERROR_INVALID_VALUE;
 }
 int cuStreamSynchronize(void *stream) { return S.waits_of_streams += !stream, 0; }
+int cuStreamBeginCapture_v2(void *stream, int mode) {
+    (void)stream;
+    S.capture_mode = mode;
+    S.captures++;
+    return 0;
+}
+int cuStreamEndCapture(void *stream, void **graph) {
+    (void)stream;
+    int fault = take_fault();
+    S.captures--;
+    S.graphs += !fault;
+    return *graph = fault ? NULL : &S.graphs, fault;
+}
+int cuGraphInstantiateWithFlags(void **exec, void *graph, unsigned long long flags) {
+    S.graph_execs++;
+    return *exec = &S.graph_execs, graph == &S.graphs && !flags ? 0 : CUDA_ERROR_INVALID_VALUE;
+}
+int cuGraphLaunch(void *exec, void *stream) {
+    S.replays++;
+    S.stream = stream;
+    return exec == &S.graph_execs ? 0 : CUDA_ERROR_INVALID_VALUE;
+}
+int cuGraphExecDestroy(void *exec) {
+    return S.graph_execs--, exec == &S.graph_execs ? 0 : CUDA_ERROR_INVALID_VALUE;
+}
+int cuGraphDestroy(void *graph) { return S.graphs--, graph == &S.graphs ? 0 : CUDA_ERROR_INVALID_VALUE; }
 int cuEventCreate(void **event, unsigned flags) {
     S.events++;
     return *event = &S, (int)flags;

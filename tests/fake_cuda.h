@@ -28,6 +28,7 @@ typedef struct fake_cuda {
     uint32_t map_rank, map_box[3], map_steps[3];
     uint64_t map_dims[3], map_strides[2];
     unsigned stream_flags;
+    int capture_mode, captures, graphs, graph_execs, replays;
 } fake_cuda;
 
 #endif

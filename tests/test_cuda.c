@@ -246,6 +246,30 @@ static void tensor_maps_are_passed_on(void **state) {
     assert_non_null(strstr(f->backend->error, "16 bytes"));
 }
 
+static void graphs_are_captured_and_replayed(void **state) {
+    fixture *f = *state;
+    const gg_backend_ops *ops = &gg_cuda_backend;
+    gg_graph *graph;
+    assert_int_equal(ops->capture_begin(f->backend, (gg_stream)24), GG_OK);
+    assert_int_equal(f->driver->capture_mode, 2); /* CU_STREAM_CAPTURE_MODE_RELAXED */
+    assert_int_equal(launch(f, 0, "kept"), GG_OK);
+    assert_int_equal(ops->capture_end(f->backend, (gg_stream)24, &graph), GG_OK);
+    assert_int_equal(f->driver->graphs, 0); /* only the instance is kept */
+    assert_int_equal(ops->graph_launch(f->backend, graph, (gg_stream)32), GG_OK);
+    assert_int_equal(f->driver->replays, 1);
+    assert_ptr_equal(f->driver->stream, (void *)32);
+    ops->graph_free(f->backend, graph);
+    ops->graph_free(f->backend, NULL);
+    assert_int_equal(f->driver->graph_execs, 0);
+
+    assert_int_equal(ops->capture_begin(f->backend, (gg_stream)24), GG_OK);
+    f->driver->next_fault = CUDA_ERROR_INVALID_VALUE;
+    assert_int_equal(ops->capture_end(f->backend, (gg_stream)24, &graph), GG_ERR_LAUNCH);
+    assert_null(graph);
+    assert_non_null(strstr(f->backend->error, "cannot capture 'kept'"));
+    assert_int_equal(f->driver->graph_execs, 0);
+}
+
 static void bad_files_are_named(void **state) {
     fixture *f = *state;
     gg_kernel *kernel;
@@ -269,6 +293,7 @@ int main(void) {
         TEST(launches_pass_their_numbers),
         TEST(faults_of_kernels_surface_at_the_wait),
         TEST(tensor_maps_are_passed_on),
+        TEST(graphs_are_captured_and_replayed),
         TEST(bad_files_are_named),
         cmocka_unit_test(closing_gives_everything_back),
         cmocka_unit_test(missing_devices_are_told),
