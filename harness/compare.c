@@ -220,7 +220,6 @@ typedef struct bounds {
  * n*a/(1 - n*a); the sharp one replaces n by 8 + sqrt(n)/4, 2.5 to 5 times what sign-symmetric data was ever
  * seen to need. */
 static bounds bounds_of_sum(const format *f, double length) {
-    if (length == 0) return (bounds){.weight = 1}; /* an empty sum is zero, exactly */
     const double u = f->unit;
     double hard = length * UNIT_ACCUMULATE / (1 - length * UNIT_ACCUMULATE);
     double sharp = fmin(length, 8 + sqrt(length) / 4) * UNIT_ACCUMULATE;
@@ -265,7 +264,6 @@ typedef struct moments {
 /* Root mean square of the error against its limit, 1 or less when right. The limit is Hoeffding's at 1e-9,
  * with the number of independent terms that weigh in; never above 2. */
 static double rms_ratio(moments m) {
-    if (m.expected2 == 0) return m.error2 == 0 ? 0 : INFINITY;
     double terms = m.expected2 * m.expected2 / m.expected4;
     double limit2 = fmin(4, 1 + sqrt(166 / terms));
     double ratio = sqrt(m.error2 / m.expected2 / limit2);

@@ -331,27 +331,50 @@ static void test_missing_weight_fails(void **state) {
     assert_false(real_compare(&r));
 }
 
-/* Every element of one tile as far from its golden as its own bound allows: seen by the tile's RMS alone.
- * Just below 2 the bound is nearly twice the error of right rounding. */
+/* Goldens just below 2, where the bound is nearly twice the error of right rounding. */
+static void below_two(real *r) {
+    *r = (real){.dtype = GG_BF16, .length = 1};
+    for (int i = 0; i < SIDE * SIDE; i++) {
+        r->c[i] = r->s[i] = 1.9f + 0.1f * (float)(mg_splitmix64((uint64_t)i) >> 40) * 0x1p-24f;
+        r->got[i] = mg_bits_from_float(GG_BF16, r->c[i]);
+    }
+}
+
+/* To the neighbour on the other side of the golden, where the element's own bound allows it. */
+static void round_away(real *r, int i) {
+    uint16_t other = (uint16_t)(r->got[i] + (mg_float_from_bits(GG_BF16, r->got[i]) > r->c[i] ? -1 : 1));
+    if (fabsf(mg_float_from_bits(GG_BF16, other) - r->c[i]) <= 0x1p-8f * r->c[i]) r->got[i] = other;
+}
+
+/* Every element of one tile as far from its golden as its own bound allows: seen by the tile's RMS alone. */
 static void test_tile_rms(void **state) {
     (void)state;
-    real r = {.dtype = GG_BF16, .length = 1};
-    for (int i = 0; i < SIDE * SIDE; i++) {
-        r.c[i] = r.s[i] = 1.9f + 0.1f * (float)(mg_splitmix64((uint64_t)i) >> 40) * 0x1p-24f;
-        r.got[i] = mg_bits_from_float(GG_BF16, r.c[i]);
-    }
+    real r;
+    below_two(&r);
     assert_true(real_compare(&r));
-    for (int i = 0; i < SIDE * SIDE; i++) {
-        if (i / SIDE >= 64 || i % SIDE < 64) continue;
-        int away = mg_float_from_bits(GG_BF16, r.got[i]) > r.c[i] ? -1 : 1;
-        uint16_t other = (uint16_t)(r.got[i] + away);
-        if (fabsf(mg_float_from_bits(GG_BF16, other) - r.c[i]) <= 0x1p-8f * r.c[i]) r.got[i] = other;
-    }
+    for (int i = 0; i < SIDE * SIDE; i++)
+        if (i / SIDE < 64 && i % SIDE >= 64) round_away(&r, i);
     assert_false(real_compare(&r));
     assert_true(r.d.bound_ratio <= 1 && r.d.tile_rms > 1);
     assert_int_equal(r.d.wrong, 1); /* the tile, by its first element */
     assert_int_equal(r.d.row, 0);
     assert_int_equal(r.d.col, 64);
+}
+
+/* A share of the elements all over: every tile within its limit, but not the whole, which has more of them to go by. */
+static void test_whole_rms(void **state) {
+    (void)state;
+    real r;
+    below_two(&r);
+    for (int i = 0; i < SIDE * SIDE; i++)
+        if (mg_splitmix64((uint64_t)i + SIDE * SIDE) % 1000 < 643) round_away(&r, i);
+    assert_false(real_compare(&r));
+    assert_true(r.d.bound_ratio <= 1 && r.d.tile_rms > 1 && r.d.tile_rms < 1.02);
+    assert_int_equal(r.d.wrong, 1);
+    below_two(&r);
+    for (int i = 0; i < SIDE * SIDE; i++)
+        if (mg_splitmix64((uint64_t)i + SIDE * SIDE) % 1000 < 600) round_away(&r, i);
+    assert_true(real_compare(&r));
 }
 
 static void test_nan_and_infinity_fail_real(void **state) {
@@ -449,6 +472,7 @@ int main(void) {
         cmocka_unit_test(test_truncated_output_fails),
         cmocka_unit_test(test_missing_weight_fails),
         cmocka_unit_test(test_tile_rms),
+        cmocka_unit_test(test_whole_rms),
         cmocka_unit_test(test_nan_and_infinity_fail_real),
         cmocka_unit_test(test_dw_bounds_follow_the_experts),
         cmocka_unit_test(test_mul_post_golden),
