@@ -250,6 +250,17 @@ static void test_plain(void **state) {
     teardown(f);
 }
 
+/* the largest block and all of shared memory */
+static void test_largest(void **state) {
+    (void)state;
+    fixture *f = setup(4096, 4096, 0);
+    uint32_t *in = (uint32_t *)(void *)f->in;
+    for (uint32_t i = 0; i < 1024; i++) in[i] = noise(i);
+    run(f, "", "mirror", 5, 1024, gg_sim_backend.device(f->b.backend)->smem_per_block);
+    for (uint32_t i = 0; i < 1024; i++) assert_int_equal(f->params.out[i], in[1023 - i] + 5);
+    teardown(f);
+}
+
 static void test_atomics(void **state) {
     (void)state;
     fixture *f = setup(16, 32, 0);
@@ -316,6 +327,14 @@ static void test_copies(void **state) {
                             16); /* the second group may still be pending */
         assert_memory_equal(f->params.out + 16 * t + 12, want, 16);
     }
+    /* landing at random, some threads find their data before they wait */
+    int early = 0;
+    for (uint64_t seed = 0; seed < 64; seed++) {
+        bench_seed(&f->b, seed, GG_SIM_LAND_RANDOM);
+        run(f, "", "copies", 1, 32, 1024);
+        for (int t = 0; t < 32; t++) early += memcmp(f->params.out + 16 * t, poison, 16) != 0;
+    }
+    assert_in_range(early, 1, 64 * 32 / 2);
     teardown(f);
 }
 
@@ -490,23 +509,15 @@ static void test_no_compiler(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_no_compiler),
-        cmocka_unit_test(test_ldmatrix),
-        cmocka_unit_test(test_mma),
-        cmocka_unit_test(test_mma_specials),
-        cmocka_unit_test(test_shuffles),
-        cmocka_unit_test(test_conversions),
-        cmocka_unit_test(test_arithmetic),
-        cmocka_unit_test(test_plain),
-        cmocka_unit_test(test_atomics),
-        cmocka_unit_test(test_block_order),
-        cmocka_unit_test(test_named_barriers),
-        cmocka_unit_test(test_copies),
-        cmocka_unit_test(test_box_load),
-        cmocka_unit_test(test_box_store),
-        cmocka_unit_test(test_map_refusals),
-        cmocka_unit_test(test_phases),
-        cmocka_unit_test(test_compile),
+        cmocka_unit_test(test_no_compiler), cmocka_unit_test(test_ldmatrix),
+        cmocka_unit_test(test_mma),         cmocka_unit_test(test_mma_specials),
+        cmocka_unit_test(test_shuffles),    cmocka_unit_test(test_conversions),
+        cmocka_unit_test(test_arithmetic),  cmocka_unit_test(test_plain),
+        cmocka_unit_test(test_largest),     cmocka_unit_test(test_atomics),
+        cmocka_unit_test(test_block_order), cmocka_unit_test(test_named_barriers),
+        cmocka_unit_test(test_copies),      cmocka_unit_test(test_box_load),
+        cmocka_unit_test(test_box_store),   cmocka_unit_test(test_map_refusals),
+        cmocka_unit_test(test_phases),      cmocka_unit_test(test_compile),
     };
     return cmocka_run_group_tests(tests, NULL, remove_compiled);
 }

@@ -107,6 +107,14 @@ KERNEL(plain, wrapper_params, 64, 1) {
     store_16(p.out + 4 * t, v);
 }
 
+KERNEL(mirror, wrapper_params, 1024, 1) {
+    SHARED_MEMORY(memory);
+    u32 smem = smem_addr(memory), t = threadIdx.x;
+    smem_store_4(smem + 4 * t, p.in[t]);
+    block_sync();
+    p.out[t] = smem_load_4(smem + 4 * (blockDim.x - 1 - t)) + gridDim.x;
+}
+
 KERNEL(atomics, wrapper_params, 64, 1) {
     u64 *wide = (u64 *)p.out;
     atomic_add_u64(wide, (u64)threadIdx.x << 32);

@@ -33,8 +33,7 @@ void gg_sim_fence(sim_api *api, const sim_site *site, int kind) {
     gg_sim_enter(api, site);
 }
 
-/* Room for one more item. */
-static void *grow(gg_sim *sim, void *items, u32 count, u32 *capacity, size_t item_bytes) {
+void *gg_sim_grow(gg_sim *sim, void *items, u32 count, u32 *capacity, size_t item_bytes) {
     if (count < *capacity) return items;
     u32 larger = *capacity ? *capacity * 2 : 16;
     void *moved = realloc(items, larger * item_bytes);
@@ -62,7 +61,8 @@ void gg_sim_cp_async(sim_api *api, const sim_site *site, u32 dst, const void *sr
     if (bytes < 0 || bytes > 16) gg_sim_fail(sim, site, "cp.async of %d bytes, not 0 to 16", bytes);
     if (bytes) check_global(sim, src, (size_t)bytes, "cp.async", site);
     memset(target, 0xff, 16);
-    self->copies = grow(sim, self->copies, self->last_copy, &self->copy_capacity, sizeof *self->copies);
+    self->copies =
+        gg_sim_grow(sim, self->copies, self->last_copy, &self->copy_capacity, sizeof *self->copies);
     self->copies[self->last_copy++] = (gg_sim_copy){
         .src = src, .dst = dst - SIM_SHARED_BASE, .group = self->copy_group, .bytes = bytes, .site = site};
 }
@@ -192,7 +192,7 @@ static gg_sim_transfer make_transfer(gg_sim *sim, const tensor_map *opaque, int 
 }
 
 static void enqueue(gg_sim *sim, gg_sim_transfers *queue, const gg_sim_transfer *transfer) {
-    queue->items = grow(sim, queue->items, queue->count, &queue->capacity, sizeof *queue->items);
+    queue->items = gg_sim_grow(sim, queue->items, queue->count, &queue->capacity, sizeof *queue->items);
     queue->items[queue->count++] = *transfer;
 }
 
@@ -308,6 +308,7 @@ void gg_sim_reset_async(gg_sim *sim) {
 }
 
 void gg_sim_check_thread_exit(gg_sim *sim, gg_sim_fiber *fiber) {
+    gg_sim_check_products(sim, fiber->warp);
     if (fiber->first_copy < fiber->last_copy)
         gg_sim_fail(sim, fiber->copies[fiber->first_copy].site,
                     "thread exits with %u cp.async outstanding, the first",
@@ -319,6 +320,7 @@ void gg_sim_check_thread_exit(gg_sim *sim, gg_sim_fiber *fiber) {
 }
 
 void gg_sim_check_block_exit(gg_sim *sim) {
+    gg_sim_check_warpgroups(sim);
     if (sim->loads.count)
         gg_sim_fail(sim, sim->loads.items[0].site, "block ends with %u TMA loads in flight, the first",
                     sim->loads.count);

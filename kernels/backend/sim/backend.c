@@ -15,6 +15,7 @@ struct gg_kernel {
     void *library;
     const sim_kernel *entry;
     void (*bind)(sim_api *);
+    u64 launches;
 };
 
 typedef struct sim_backend {
@@ -69,6 +70,7 @@ static void sim_close(gg_backend *backend) {
         free(kernel);
     }
     gg_sim_free_async(sim);
+    gg_sim_free_wgmma(sim);
     gg_sim_memory_close(&sim->memory);
     unmap_machine(sim);
     free(self);
@@ -124,7 +126,13 @@ no_memory:
 }
 
 void gg_sim_configure(gg_backend *backend, gg_sim_options options) {
-    self_of(backend)->sim.options = options;
+    sim_backend *self = self_of(backend);
+    self->sim.options = options;
+    for (gg_kernel *kernel = self->kernels; kernel; kernel = kernel->next) kernel->launches = 0;
+}
+
+gg_sim_options gg_sim_configured(const gg_backend *backend) {
+    return ((const sim_backend *)backend)->sim.options;
 }
 
 static const gg_device *sim_device(const gg_backend *backend) {
@@ -281,11 +289,11 @@ static gg_status sim_launch(gg_backend *backend, gg_kernel *kernel, const gg_lau
     gg_sim *sim = &self_of(backend)->sim;
     gg_status status = check_launch(backend, kernel, spec);
     if (status) return status;
+    sim->seed = sim->options.seed + kernel->launches++;
     gg_sim_faults_begin(sim);
     kernel->bind(&sim->api);
     status = gg_sim_run(sim, kernel->entry, spec);
     gg_sim_faults_end();
-    sim->options.seed++;
     return status;
 }
 

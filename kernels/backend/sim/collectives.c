@@ -2,9 +2,7 @@
  * others. */
 #include "sim.h"
 
-/* One lane reaches a collective; true for the last lane, which does the work and then calls release. `agreed`
- * is an argument that the whole warp must give alike. */
-static bool meet(gg_sim *sim, gg_sim_wait wait, u64 agreed, const sim_site *site) {
+bool gg_sim_meet(gg_sim *sim, gg_sim_wait wait, u64 agreed, const sim_site *site) {
     gg_sim_fiber *self = sim->current;
     gg_sim_warp *warp = self->warp;
     if (!warp->arrived) {
@@ -26,7 +24,7 @@ static bool meet(gg_sim *sim, gg_sim_wait wait, u64 agreed, const sim_site *site
     return true;
 }
 
-static void release(gg_sim_fiber *last) { last->warp->ready = ~(1u << last->lane); }
+void gg_sim_release(gg_sim_fiber *last) { last->warp->ready = ~(1u << last->lane); }
 
 /* The warp's arrival at a barrier; `wait` false for named_arrive. */
 static void arrive(gg_sim *sim, int id, int threads, bool wait, const sim_site *site) {
@@ -37,7 +35,8 @@ static void arrive(gg_sim *sim, int id, int threads, bool wait, const sim_site *
         gg_sim_fail(sim, site, "barrier %d for %d threads, not a multiple of 32 up to %u", id, threads,
                     sim->threads);
     self->barrier = (u32)id;
-    if (!meet(sim, wait ? GG_SIM_BARRIER_SYNC : GG_SIM_BARRIER_ARRIVE, (u64)id << 32 | (u32)threads, site))
+    if (!gg_sim_meet(sim, wait ? GG_SIM_BARRIER_SYNC : GG_SIM_BARRIER_ARRIVE, (u64)id << 32 | (u32)threads,
+                     site))
         return;
     gg_sim_barrier *barrier = &sim->barriers[id];
     u32 self_warp = (u32)(self->warp - sim->warps);
@@ -54,7 +53,7 @@ static void arrive(gg_sim *sim, int id, int threads, bool wait, const sim_site *
         *barrier = (gg_sim_barrier){0};
     }
     if (complete || !wait)
-        release(self);
+        gg_sim_release(self);
     else
         gg_sim_block(sim, GG_SIM_BARRIER_SYNC);
 }
@@ -69,7 +68,7 @@ void gg_sim_barrier_arrive(sim_api *api, const sim_site *site, int id, int threa
 
 void gg_sim_warp_sync(sim_api *api, const sim_site *site) {
     gg_sim *sim = gg_sim_enter(api, site);
-    if (meet(sim, GG_SIM_WARP_SYNC, 0, site)) release(sim->current);
+    if (gg_sim_meet(sim, GG_SIM_WARP_SYNC, 0, site)) gg_sim_release(sim->current);
 }
 
 u32 gg_sim_shuffle(sim_api *api, const sim_site *site, u32 value, int lane) {
@@ -78,10 +77,10 @@ u32 gg_sim_shuffle(sim_api *api, const sim_site *site, u32 value, int lane) {
     gg_sim_warp *warp = self->warp;
     warp->shuffle[self->lane].value = value;
     warp->shuffle[self->lane].source = (u32)lane & 31;
-    if (meet(sim, GG_SIM_SHUFFLE, 0, site)) {
+    if (gg_sim_meet(sim, GG_SIM_SHUFFLE, 0, site)) {
         for (u32 i = 0; i < GG_SIM_LANES; i++)
             warp->fibers[i].shuffled = warp->shuffle[warp->shuffle[i].source].value;
-        release(self);
+        gg_sim_release(self);
     }
     return self->shuffled;
 }
@@ -92,9 +91,21 @@ void gg_sim_ldmatrix(sim_api *api, const sim_site *site, u32 *out, u32 address, 
     self->warp->ldmatrix[self->lane].out = out;
     self->warp->ldmatrix[self->lane].row =
         gg_sim_shared(sim, address, 16, 16, GG_SIM_READ, "ldmatrix row", site);
-    if (meet(sim, GG_SIM_LDMATRIX, (u64)trans, site)) {
+    if (gg_sim_meet(sim, GG_SIM_LDMATRIX, (u64)trans, site)) {
         gg_sim_ldmatrix_warp(self->warp, trans);
-        release(self);
+        gg_sim_release(self);
+    }
+}
+
+void gg_sim_stmatrix(sim_api *api, const sim_site *site, u32 address, const u32 *values, int trans) {
+    gg_sim *sim = gg_sim_enter(api, site);
+    gg_sim_fiber *self = sim->current;
+    self->warp->stmatrix[self->lane].values = values;
+    self->warp->stmatrix[self->lane].row =
+        gg_sim_shared(sim, address, 16, 16, GG_SIM_WRITE, "stmatrix row", site);
+    if (gg_sim_meet(sim, GG_SIM_STMATRIX, (u64)trans, site)) {
+        gg_sim_stmatrix_warp(self->warp, trans);
+        gg_sim_release(self);
     }
 }
 
@@ -105,9 +116,9 @@ void gg_sim_mma_tile(sim_api *api, const sim_site *site, float *acc, const u32 *
     self->warp->mma[self->lane].acc = acc;
     self->warp->mma[self->lane].a = a;
     self->warp->mma[self->lane].b = b;
-    if (meet(sim, GG_SIM_MMA, (u64)mi << 32 | (u64)nj << 8 | (u64)dtype, site)) {
+    if (gg_sim_meet(sim, GG_SIM_MMA, (u64)mi << 32 | (u64)nj << 8 | (u64)dtype, site)) {
         gg_sim_mma_warp(sim, self->warp, mi, nj, dtype);
-        release(self);
+        gg_sim_release(self);
     }
 }
 

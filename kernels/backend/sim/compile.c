@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
 #include <spawn.h>
@@ -11,11 +12,10 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <fcntl.h>
 
 extern char **environ;
 
-enum { MAX_ARGUMENTS = 128, FOLDER_SIZE = GG_PATH_SIZE / 2 };
+enum { FOLDER_SIZE = GG_PATH_SIZE / 2 };
 
 /* -ffp-contract=off: mul_f32 and add_f32 round once each; -fno-strict-aliasing, -fwrapv: as nvcc; plain file
  * names come from compiling inside the sources' folder. */
@@ -109,53 +109,61 @@ static void remove_folder(const char *folder) {
     rmdir(folder);
 }
 
+/* The command line, ended by NULL: flags, "-DNAME=VALUE" for each macro, target and root. Owns the macros'
+ * text, which lies behind the pointers; NULL if out of memory. */
+static const char **make_arguments(const gg_source *source, const char *target) {
+    const char *const tail[] = {"-o", target, source->root, "-lm", NULL};
+    size_t fixed = sizeof flags / sizeof *flags, length = strlen(source->macros), most = length / 2 + 1;
+    size_t pointers = (fixed + most + 1 + sizeof tail / sizeof *tail) * sizeof(char *);
+    const char **arguments = malloc(pointers + length + 2 * most + 1);
+    if (!arguments) return NULL;
+    size_t count = fixed;
+    memcpy(arguments, flags, sizeof flags);
+    char *text = (char *)arguments + pointers;
+    for (const char *word = source->macros; *word;) {
+        size_t size = strcspn(word, " ");
+        if (size) {
+            arguments[count++] = text;
+            text += sprintf(text, "-D%.*s", (int)size, word) + 1;
+        }
+        word += size + (word[size] == ' ');
+    }
+    if (source->debug) arguments[count++] = "-DGG_DEBUG=1";
+    memcpy(arguments + count, tail, sizeof tail);
+    return arguments;
+}
+
 gg_status gg_sim_compile(const gg_source *source, const char *out_path, char error[GG_ERROR_SIZE]) {
     gg_status status = GG_OK;
-    const char *base = getenv("TMPDIR");
-    char folder[FOLDER_SIZE], target[PATH_MAX], cwd[PATH_MAX] = "", *macros = NULL, *save = NULL;
-    const char *arguments[MAX_ARGUMENTS];
-    size_t count = sizeof flags / sizeof *flags;
+    const char *base = getenv("TMPDIR"), **arguments = NULL;
+    char folder[FOLDER_SIZE], target[PATH_MAX], cwd[PATH_MAX] = "";
+    int code;
     error[0] = '\0';
-
+    if (out_path[0] != '/' && !getcwd(cwd, sizeof cwd)) cwd[0] = '\0';
+    if ((size_t)snprintf(target, sizeof target, "%s%s%s", cwd, *cwd ? "/" : "", out_path) >= sizeof target) {
+        snprintf(error, GG_ERROR_SIZE, "path too long: '%.1024s'", out_path);
+        return GG_ERR_ARGUMENT;
+    }
     snprintf(folder, sizeof folder, "%s/moegemm-XXXXXX", base && *base ? base : "/tmp");
     if (!mkdtemp(folder)) {
-        snprintf(error, GG_ERROR_SIZE, "cannot make a folder '%s': %s", folder, strerror(errno));
+        snprintf(error, GG_ERROR_SIZE, "cannot make a folder '%s': %s (set TMPDIR)", folder, strerror(errno));
         return GG_ERR_IO;
     }
-    for (const gg_source_file *file = source->files; file->name && status == GG_OK; file++)
-        status = write_file(folder, file, error);
-    if (status) goto out;
-
-    /* each macro "NAME=VALUE" becomes an argument "-DNAME=VALUE": room for one more "-D" at each space */
-    size_t length = strlen(source->macros), room = 3 * length + 3;
-    macros = malloc(2 * room);
-    if (!macros || (out_path[0] != '/' && !getcwd(cwd, sizeof cwd))) {
-        snprintf(error, GG_ERROR_SIZE, "out of memory for %zu bytes of macros", length);
+    for (const gg_source_file *file = source->files; file->name; file++)
+        if ((status = write_file(folder, file, error))) goto out;
+    if (!(arguments = make_arguments(source, target))) {
+        snprintf(error, GG_ERROR_SIZE, "out of memory for the compiler's arguments");
         status = GG_ERR_MEMORY;
         goto out;
     }
-    memcpy(arguments, flags, sizeof flags);
-    char *words = macros + room, *next = macros;
-    memcpy(words, source->macros, length + 1);
-    for (char *word = strtok_r(words, " ", &save); word && count < MAX_ARGUMENTS - 8;
-         word = strtok_r(NULL, " ", &save)) {
-        arguments[count++] = next;
-        next += sprintf(next, "-D%s", word) + 1;
-    }
-    if (source->debug) arguments[count++] = "-DGG_DEBUG=1";
-    if ((size_t)snprintf(target, sizeof target, "%s%s%s", cwd, *cwd ? "/" : "", out_path) >= sizeof target) {
-        snprintf(error, GG_ERROR_SIZE, "path too long: '%s'", out_path);
-        status = GG_ERR_ARGUMENT;
-        goto out;
-    }
-    const char *const tail[] = {"-o", target, source->root, "-lm", NULL};
-    memcpy(arguments + count, tail, sizeof tail);
-
-    int code = run(arguments, folder, error, GG_ERROR_SIZE);
+    code = run(arguments, folder, error, GG_ERROR_SIZE);
     if (code == -1) snprintf(error, GG_ERROR_SIZE, "cannot run the C compiler 'cc': install gcc");
-    if (code) status = GG_ERR_COMPILE;
+    if (code)
+        status = GG_ERR_COMPILE;
+    else
+        error[0] = '\0'; /* warnings */
 out:
     remove_folder(folder);
-    free(macros);
+    free(arguments);
     return status;
 }

@@ -177,3 +177,18 @@ void gg_sim_ldmatrix_warp(const gg_sim_warp *warp, bool trans) {
         store_transposed(warp, right, 16 + t, 4);
     }
 }
+
+/* The reverse: lane 4g+t gives elements 2t, 2t+1 of row g of each matrix or, transposed, of column g; lane
+ * 8m+i says where row i of matrix m goes. */
+void gg_sim_stmatrix_warp(const gg_sim_warp *warp, bool trans) {
+    for (int lane = 0; lane < GG_SIM_LANES; lane++) {
+        int g = lane >> 2, t = lane & 3;
+        for (int m = 0; m < 4; m++) {
+            u32 word = warp->stmatrix[lane].values[m];
+            u16 *even = (u16 *)(void *)warp->stmatrix[8 * m + (trans ? 2 * t : g)].row;
+            u16 *odd = (u16 *)(void *)warp->stmatrix[8 * m + (trans ? 2 * t + 1 : g)].row;
+            even[trans ? g : 2 * t] = (u16)word;
+            odd[trans ? g : 2 * t + 1] = (u16)(word >> 16);
+        }
+    }
+}

@@ -7,13 +7,14 @@
 /* When asynchronous operations land: as late as legal finds missing waits, at random finds wrong orders. */
 typedef enum gg_sim_landing { GG_SIM_LAND_LATE, GG_SIM_LAND_RANDOM } gg_sim_landing;
 
-/* Each launch takes the next seed, so that repeats see other schedules; a failure names its seed, and
- * $MOEGEMM_SIM_SEED sets the first. */
+/* The first launch of each kernel takes this seed, the next the next, so that repeats see other schedules. A
+ * failure names its seed, and $MOEGEMM_SIM_SEED, which sets the first, brings it back. */
 typedef struct gg_sim_options {
     uint64_t seed;
     gg_sim_landing landing;
 } gg_sim_options;
 
 void gg_sim_configure(gg_backend *backend, gg_sim_options options);
+gg_sim_options gg_sim_configured(const gg_backend *backend); /* with the seed of the next launch */
 
 #endif

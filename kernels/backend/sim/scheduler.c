@@ -38,8 +38,7 @@ _Noreturn void gg_sim_fail(gg_sim *sim, const sim_site *site, const char *format
     if (used < GG_ERROR_SIZE)
         snprintf(text + used, GG_ERROR_SIZE - used,
                  ", thread %u of block %u, kernel '%s', simulator seed %llu", sim->current->index.x,
-                 sim->api.block_index.x, sim->spec->label ? sim->spec->label : "?",
-                 (unsigned long long)sim->options.seed);
+                 sim->api.block_index.x, sim->spec->label ? sim->spec->label : "?", sim->seed);
     sim->failed = true;
     resume(sim, &sim->launcher);
     abort(); /* nobody resumes a failed thread */
@@ -57,7 +56,11 @@ static void describe_wait(const gg_sim *sim, const gg_sim_fiber *fiber, char *te
     text[0] = '\0';
     if (fiber->wait == GG_SIM_BARRIER_SYNC) {
         const gg_sim_barrier *b = &sim->barriers[fiber->barrier];
-        snprintf(text, size, " (barrier %u has %u of %u threads)", fiber->barrier, b->arrived, b->expected);
+        if (b->expected)
+            snprintf(text, size, " (barrier %u has %u of %u threads)", fiber->barrier, b->arrived,
+                     b->expected);
+        else
+            snprintf(text, size, " (barrier %u: no whole warp has come)", fiber->barrier);
     } else if (fiber->wait == GG_SIM_MBARRIER_WAIT) {
         const gg_sim_mbarrier *b = &sim->mbarriers[fiber->barrier];
         snprintf(text, size, " (mbarrier 0x%x, phase %u, parity %u, lacks %u arrivals and %lld bytes)",
@@ -129,10 +132,13 @@ void gg_sim_block(gg_sim *sim, gg_sim_wait wait) {
 void gg_sim_random_step(gg_sim *sim) {
     sim->countdown = 1 + gg_sim_random(sim) % sim->interval;
     if (sim->options.landing == GG_SIM_LAND_RANDOM) {
-        if (gg_sim_random(sim) & 1)
+        u32 which = gg_sim_random(sim) % 3;
+        if (which == 0)
             gg_sim_land_load(sim);
-        else
+        else if (which == 1)
             gg_sim_land_copy(sim);
+        else
+            gg_sim_land_product(sim);
     }
     gg_sim_fiber *self = sim->current;
     self->warp->ready |= 1u << self->lane;
@@ -159,6 +165,7 @@ static void start_block(gg_sim *sim, u32 index) {
     memset(sim->api.shared, 0xff, sim->shared_bytes);
     memset(sim->barriers, 0, sizeof sim->barriers);
     gg_sim_reset_async(sim);
+    gg_sim_reset_wgmma(sim);
     sim->alive = sim->threads;
     sim->rotation = gg_sim_random(sim) & 31;
     /* log-uniform: some blocks are disturbed every few calls, others hardly at all */
@@ -215,7 +222,7 @@ gg_status gg_sim_run(gg_sim *sim, const sim_kernel *kernel, const gg_launch_spec
     sim->shared_bytes = spec->smem_bytes;
     sim->api.shared =
         sim->shared_area + sim->shared_area_bytes - sim->page_bytes - ((spec->smem_bytes + 1023) & ~1023u);
-    sim->random = (sim->options.seed + 1) * 0x9E3779B97F4A7C15u; /* never 0 for a seed below 2^64 - 1 */
+    sim->random = (sim->seed + 1) * 0x9E3779B97F4A7C15u; /* never 0 for a seed below 2^64 - 1 */
     for (int i = 0; i < 8; i++) gg_sim_random(sim);
     sim->api.block_dim.x = spec->threads;
     sim->api.grid_dim.x = spec->grid;

@@ -22,6 +22,9 @@ enum {
     GG_SIM_STACK_BYTES = 64 * 1024,        /* of a thread; kernels keep below 8 KiB */
     GG_SIM_SIGNAL_STACK_BYTES = 64 * 1024, /* above SIGSTKSZ with the widest vector registers */
     GG_SIM_TX_LIMIT = (1 << 20) - 1,       /* bytes an mbarrier can count */
+    GG_SIM_WGMMA_N = 256,                  /* widest wgmma */
+    GG_SIM_ACCUMULATORS = 8,               /* in flight, of one warp */
+    GG_SIM_ISSUED = 256,                   /* wgmma by which one warp may be ahead and still be compared */
     GG_SIM_MAX_NJ = 8,                     /* columns of mma blocks decoded at a time: 8 KiB, in L1 */
 };
 
@@ -46,7 +49,13 @@ typedef struct gg_sim_copy {
     X(GG_SIM_SHUFFLE, "shuffle")                                                                             \
     X(GG_SIM_LDMATRIX, "ldmatrix")                                                                           \
     X(GG_SIM_MMA, "mma")                                                                                     \
-    X(GG_SIM_MBARRIER_WAIT, "mbarrier_wait")
+    X(GG_SIM_MBARRIER_WAIT, "mbarrier_wait")                                                                 \
+    X(GG_SIM_STMATRIX, "stmatrix")                                                                           \
+    X(GG_SIM_WGMMA, "wgmma")                                                                                 \
+    X(GG_SIM_WGMMA_FENCE, "wgmma_fence")                                                                     \
+    X(GG_SIM_WGMMA_COMMIT, "wgmma_commit")                                                                   \
+    X(GG_SIM_WGMMA_WAIT, "wgmma_wait")                                                                       \
+    X(GG_SIM_SETMAXNREG, "setmaxnreg")
 
 typedef enum gg_sim_wait {
 #define X(name, text) name,
@@ -70,6 +79,25 @@ typedef struct gg_sim_fiber {
     u32 copy_group, store_group; /* number of the open group */
 } gg_sim_fiber;
 
+typedef struct gg_sim_accumulator gg_sim_accumulator; /* wgmma.c */
+
+/* One warp's share of a wgmma in flight. */
+typedef struct gg_sim_product {
+    u64 a, b;
+    int shape;
+    u32 group;
+    gg_sim_accumulator *accumulator;
+    const sim_site *site;
+} gg_sim_product;
+
+/* A wgmma as the first of its warpgroup's warps issued it. */
+typedef struct gg_sim_issued {
+    u64 a, b;
+    int shape;
+    u32 ordinal; /* from 1; 0: none */
+    const sim_site *site;
+} gg_sim_issued;
+
 struct gg_sim_warp {
     u32 ready;   /* lanes that can run */
     u32 arrived; /* lanes that have reached the collective `wait` at `site` */
@@ -89,8 +117,26 @@ struct gg_sim_warp {
         struct {
             u32 value, source;
         } shuffle[GG_SIM_LANES];
+        struct {
+            u8 *row;
+            const u32 *values;
+        } stmatrix[GG_SIM_LANES];
+        struct {
+            u64 a, b;
+            int shape;
+            float *d[GG_SIM_LANES];
+        } wgmma;
     };
     gg_sim_fiber *fibers; /* of its lanes */
+
+    gg_sim_product *products; /* queue of wgmma: [first, last) of capacity */
+    u32 first_product, last_product, product_capacity;
+    u32 product_group, product_count; /* number of the open group; issued so far */
+    bool fenced;                      /* wgmma_fence since the threads had an accumulator */
+    gg_sim_accumulator *accumulators[GG_SIM_ACCUMULATORS]; /* owned; made when first needed */
+    u32 registers, register_changes;                       /* setmaxnreg: a thread's; how often changed */
+    bool wants_registers;                                  /* and waits with the lane in last_lane */
+    u32 last_lane;
 };
 
 typedef struct gg_sim_barrier {
@@ -150,8 +196,8 @@ typedef struct gg_sim_memory {
 struct gg_sim {
     sim_api api; /* first: kernels pass its address */
     gg_sim_options options;
-    u64 random;
-    char *error; /* GG_ERROR_SIZE bytes, of the backend */
+    u64 seed, random; /* of the launch */
+    char *error;      /* GG_ERROR_SIZE bytes, of the backend */
     gg_sim_memory memory;
 
     /* the launch */
@@ -171,6 +217,9 @@ struct gg_sim {
     gg_sim_mbarrier mbarriers[GG_SIM_MBARRIERS];
     u32 mbarrier_count;
     gg_sim_transfers loads, stores;
+    gg_sim_issued issued[GG_SIM_MAX_WARPS / 4][GG_SIM_ISSUED]; /* by warpgroup */
+    u32 told_registers[GG_SIM_MAX_WARPS / 4][GG_SIM_ISSUED];   /* setmaxnreg of each warpgroup, in order */
+    u32 free_registers;                                        /* given back and not yet taken */
 
     gg_sim_warp warps[GG_SIM_MAX_WARPS];
     gg_sim_fiber fibers[GG_SIM_MAX_THREADS];
@@ -213,6 +262,8 @@ typedef enum gg_sim_access { GG_SIM_READ, GG_SIM_WRITE, GG_SIM_ASYNC_READ, GG_SI
  */
 u8 *gg_sim_shared(gg_sim *sim, u32 address, u32 bytes, u32 alignment, gg_sim_access access, const char *what,
                   const sim_site *site);
+/* `items` with room for one more. */
+void *gg_sim_grow(gg_sim *sim, void *items, u32 count, u32 *capacity, size_t item_bytes);
 void gg_sim_reset_async(gg_sim *sim);
 void gg_sim_free_async(gg_sim *sim);
 void gg_sim_check_thread_exit(gg_sim *sim, gg_sim_fiber *fiber);
@@ -224,6 +275,22 @@ void gg_sim_land_copy(gg_sim *sim); /* one cp.async of a random thread, if it ha
  * ------------------------------------------------------------------------------------------------------- */
 void gg_sim_mma_warp(gg_sim *sim, const gg_sim_warp *warp, int mi, int nj, int dtype);
 void gg_sim_ldmatrix_warp(const gg_sim_warp *warp, bool trans);
+void gg_sim_stmatrix_warp(const gg_sim_warp *warp, bool trans);
+
+/* --- collectives.c
+ * ----------------------------------------------------------------------------------------------- */
+/* One lane reaches a collective; true for the last lane, which does the work and then calls gg_sim_release.
+ * `agreed` is an argument that the whole warp must give alike. */
+bool gg_sim_meet(gg_sim *sim, gg_sim_wait wait, u64 agreed, const sim_site *site);
+void gg_sim_release(gg_sim_fiber *last);
+
+/* --- wgmma.c
+ * ----------------------------------------------------------------------------------------------------- */
+void gg_sim_reset_wgmma(gg_sim *sim);
+void gg_sim_free_wgmma(gg_sim *sim);
+void gg_sim_check_products(gg_sim *sim, const gg_sim_warp *warp);
+void gg_sim_check_warpgroups(gg_sim *sim);
+bool gg_sim_land_product(gg_sim *sim); /* the next of a random warp, if it may land before its wait */
 
 /* --- memory.c
  * ---------------------------------------------------------------------------------------------------- */

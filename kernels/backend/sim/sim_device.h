@@ -52,6 +52,12 @@ enum { SIM_FENCE_PROXY_ASYNC, SIM_FENCE_MBARRIER_INIT };
     X(void, cp_async_commit, (SIM_AT))                                                                       \
     X(void, cp_async_wait, (SIM_AT, int pending))                                                            \
     X(void, ldmatrix, (SIM_AT, u32 * out, u32 address, int trans))                                           \
+    X(void, stmatrix, (SIM_AT, u32 address, const u32 *values, int trans))                                   \
+    X(void, wgmma, (SIM_AT, float *d, u64 a, u64 b, int shape)) /* shape: see SIM_WGMMA */                   \
+    X(void, wgmma_fence, (SIM_AT))                                                                           \
+    X(void, wgmma_commit, (SIM_AT))                                                                          \
+    X(void, wgmma_wait, (SIM_AT, int pending))                                                               \
+    X(void, setmaxnreg, (SIM_AT, int registers, int increase))                                               \
     X(void, mma_tile, (SIM_AT, float *acc, const u32 *a, const u32 *b, int mi, int nj, int dtype))           \
     X(void, mbarrier_init, (SIM_AT, u32 barrier, u32 count))                                                 \
     X(void, mbarrier_arrive, (SIM_AT, u32 barrier, u32 expected_bytes))                                      \
@@ -195,6 +201,8 @@ DEVICE u64 atomic_min_u64(u64 *address, u64 value) {
 #define cp_async_wait(N) SIM_CALL(cp_async_wait, N)
 #define ldmatrix_x4(r, address) SIM_CALL(ldmatrix, r, address, 0)
 #define ldmatrix_x4_trans(r, address) SIM_CALL(ldmatrix, r, address, 1)
+#define stmatrix_x4(address, r) SIM_CALL(stmatrix, address, r, 0)
+#define stmatrix_x4_trans(address, r) SIM_CALL(stmatrix, address, r, 1)
 #define mma_m16n8k16_bf16(c, a, b) SIM_CALL(mma_tile, c, a, b, 1, 1, SIM_BF16)
 #define mma_m16n8k16_fp16(c, a, b) SIM_CALL(mma_tile, c, a, b, 1, 1, SIM_FP16)
 #define SIM_MMA_TILE(acc, a, b, MI, NJ, dtype)                                                               \
@@ -223,6 +231,30 @@ DEVICE u64 atomic_min_u64(u64 *address, u64 value) {
 #define tma_store_commit() SIM_CALL(tma_store_commit)
 #define tma_store_wait_read(N) SIM_CALL(tma_store_wait, N, 1)
 #define tma_store_wait(N) SIM_CALL(tma_store_wait, N, 0)
+
+/* --- wgmma: the same spelling as on a GPU, so only these N, bf16 or f16
+ * ----------------------------------------- */
+#define wgmma(N, type, TA, TB, d, a, b, accumulate) SIM_WGMMA(N, type, TA, TB, d, a, b, accumulate)
+#define SIM_WGMMA(N, type, TA, TB, d, a, b, accumulate)                                                      \
+    SIM_CALL(wgmma, d, a, b,                                                                                 \
+             SIM_WGMMA_N_##N | SIM_WGMMA_TYPE_##type << 9 | (TA) << 10 | (TB) << 11 |                        \
+                 ((accumulate) != 0) << 12)
+enum {
+    SIM_WGMMA_N_16 = 16,
+    SIM_WGMMA_N_32 = 32,
+    SIM_WGMMA_N_64 = 64,
+    SIM_WGMMA_N_96 = 96,
+    SIM_WGMMA_N_128 = 128,
+    SIM_WGMMA_N_192 = 192,
+    SIM_WGMMA_N_256 = 256,
+    SIM_WGMMA_TYPE_bf16 = SIM_BF16,
+    SIM_WGMMA_TYPE_f16 = SIM_FP16,
+};
+#define wgmma_fence() SIM_CALL(wgmma_fence)
+#define wgmma_commit() SIM_CALL(wgmma_commit)
+#define wgmma_wait(N) SIM_CALL(wgmma_wait, N)
+#define setmaxnreg_dec(N) SIM_CALL(setmaxnreg, N, 0)
+#define setmaxnreg_inc(N) SIM_CALL(setmaxnreg, N, 1)
 
 #endif /* GG_SIM_HOST */
 #endif
