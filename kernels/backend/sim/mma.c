@@ -96,7 +96,7 @@ INLINE void multiply_one(float *const acc[4], const float *a, const float *b, in
     }
 }
 
-INLINE void multiply(gg_sim *sim, const gg_sim_warp *warp, int mi, int nj, int dtype) {
+INLINE void tile_multiply(gg_sim *sim, const gg_sim_warp *warp, int mi, int nj, int dtype) {
     for (int first = 0; first < nj; first += GG_SIM_MAX_NJ) {
         int count = nj - first < GG_SIM_MAX_NJ ? nj - first : GG_SIM_MAX_NJ;
         decode_b(sim->b_values, warp, first, count, dtype);
@@ -116,28 +116,28 @@ INLINE void multiply(gg_sim *sim, const gg_sim_warp *warp, int mi, int nj, int d
 }
 
 /* both types here, so that `dtype` is a constant inside */
-INLINE void multiply_any(gg_sim *sim, const gg_sim_warp *warp, int mi, int nj, int dtype) {
+INLINE void tile_multiply_any(gg_sim *sim, const gg_sim_warp *warp, int mi, int nj, int dtype) {
     if (dtype == SIM_BF16)
-        multiply(sim, warp, mi, nj, SIM_BF16);
+        tile_multiply(sim, warp, mi, nj, SIM_BF16);
     else
-        multiply(sim, warp, mi, nj, SIM_FP16);
+        tile_multiply(sim, warp, mi, nj, SIM_FP16);
 }
 
 #ifdef __x86_64__
-__attribute__((target("avx2,fma"))) static void multiply_avx2(gg_sim *sim, const gg_sim_warp *warp, int mi,
-                                                              int nj, int dtype) {
-    multiply_any(sim, warp, mi, nj, dtype);
+__attribute__((target("avx2,fma"))) static void tile_multiply_avx2(gg_sim *sim, const gg_sim_warp *warp,
+                                                                   int mi, int nj, int dtype) {
+    tile_multiply_any(sim, warp, mi, nj, dtype);
 }
 #endif
 
 void gg_sim_mma_warp(gg_sim *sim, const gg_sim_warp *warp, int mi, int nj, int dtype) {
 #ifdef __x86_64__
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-        multiply_avx2(sim, warp, mi, nj, dtype);
+        tile_multiply_avx2(sim, warp, mi, nj, dtype);
         return;
     }
 #endif
-    multiply_any(sim, warp, mi, nj, dtype);
+    tile_multiply_any(sim, warp, mi, nj, dtype);
 }
 
 /* out[lane][m] = word[m] of the four vectors' column `lane`, for four lanes at once */
