@@ -32,7 +32,8 @@ typedef struct output {
 /* The faults below change inputs before a right launch, or outputs after it. */
 typedef struct fault {
     const char *name;
-    void (*before)(const gg_problem *problem, gg_tensors *tensors); /* may replace tensors by copies */
+    void *(*before)(const gg_problem *problem,
+                    gg_tensors *tensors); /* a copy put in their place is returned */
     void (*after)(const gg_problem *problem, const gg_tensors *tensors, output); /* of the launch's output */
 } fault;
 
@@ -44,21 +45,22 @@ static const fault chosen = {.name = "weights_before_rounding"};
 
 #elif defined WRONG_DROPS_LAST_K
 /* forward and dX: the last product of every sum, by a zero in the last column of x or dy */
-static void drop(const gg_problem *p, gg_tensors *t) {
-    if (p->op == GG_DW) return;
+static void *drop(const gg_problem *p, gg_tensors *t) {
+    if (p->op == GG_DW) return NULL;
     const void **operand = p->op == GG_FORWARD ? &t->x : &t->dy;
     int64_t cols = p->op == GG_FORWARD ? p->K : p->N;
     int64_t rows = p->op == GG_FORWARD && p->fusions & GG_PERMUTE_X ? p->T : p->T * p->topk;
     uint16_t *copy = malloc((size_t)(rows * cols) * sizeof *copy + 1);
     memcpy(copy, *operand, (size_t)(rows * cols) * sizeof *copy);
     for (int64_t row = 0; row < rows; row++) copy[(row + 1) * cols - 1] = 0;
-    *operand = copy; /* lost: the fault is short-lived */
+    *operand = copy;
+    return copy;
 }
 static const fault chosen = {.name = "drops_last_k", .before = drop};
 
 #elif defined WRONG_EXPERT_AT_BOUNDARY
 /* the last row of the first expert that has one goes to its neighbour */
-static void shift(const gg_problem *p, gg_tensors *t) {
+static void *shift(const gg_problem *p, gg_tensors *t) {
     int32_t *sizes = malloc((size_t)p->E * sizeof *sizes);
     memcpy(sizes, t->m_sizes, (size_t)p->E * sizeof *sizes);
     for (int32_t e = 0; e + 1 < p->E; e++)
@@ -68,6 +70,7 @@ static void shift(const gg_problem *p, gg_tensors *t) {
             break;
         }
     t->m_sizes = sizes;
+    return sizes;
 }
 static const fault chosen = {.name = "expert_at_boundary", .before = shift};
 
@@ -98,11 +101,11 @@ static void modify(const gg_problem *p, const gg_tensors *t, output out) {
 static const fault chosen = {.name = "modifies_input", .after = modify};
 
 #elif defined WRONG_NONDETERMINISTIC
-/* every second launch of the process */
+/* the second of every three launches of the process */
 static void differ(const gg_problem *p, const gg_tensors *t, output out) {
     static int launches;
     (void)p, (void)t;
-    if (launches++ % 2) out.data[out.count - 1] ^= 1;
+    if (launches++ % 3 == 1) out.data[out.count - 1] ^= 1;
 }
 static const fault chosen = {.name = "nondeterministic", .after = differ};
 
@@ -113,7 +116,10 @@ static uint16_t *tile(const gg_problem *p, const gg_tensors *t) {
     uint16_t *const outputs[GG_NUM_OPS] = {[GG_FORWARD] = t->y, [GG_DX] = t->dx, [GG_DW] = t->dw};
     return outputs[p->op] + 8;
 }
-static void keep(const gg_problem *p, gg_tensors *t) { memcpy(kept, tile(p, t), sizeof kept); }
+static void *keep(const gg_problem *p, gg_tensors *t) {
+    memcpy(kept, tile(p, t), sizeof kept);
+    return NULL;
+}
 #ifdef WRONG_WRITES_ONCE
 static bool left(void) {
     static int launches;
@@ -147,9 +153,10 @@ static gg_status wrong_launch(gg_context *context, const gg_problem *problem, co
         [GG_DX] = {tensors->dx, M * problem->K},
         [GG_DW] = {tensors->dw, (int64_t)problem->E * problem->N * problem->K}};
     gg_tensors used = *tensors;
-    if (chosen.before) chosen.before(problem, &used);
+    void *copy = chosen.before ? chosen.before(problem, &used) : NULL;
     gg_status status = example_launch(context, problem, config, &used, stream, error);
     if (chosen.after) chosen.after(problem, tensors, outputs[problem->op]);
+    free(copy);
     return status;
 }
 
