@@ -37,6 +37,17 @@ void mg_skip(mg_result *result, const char *format, ...) {
  * -----------------------------------------------------------------------------------------------------------
  */
 
+/* What perturbations need, and what the ledger asks for. */
+static gg_status set_up(mg_executor *x) {
+    const gg_backend_ops *ops = x->backend->ops;
+    gg_status status = mg_identify(x);
+    x->perturb = x->options.perturb;
+    if (!ops->capture_begin) x->perturb &= ~(1u << MG_PERTURB_GRAPH);
+    for (int i = 0; i < 2 && x->perturb && status == GG_OK; i++)
+        status = mg_device_status(x, ops->stream_new(x->backend, &x->streams[i]), "no stream");
+    return status;
+}
+
 gg_status mg_executor_open(mg_executor **out, const mg_execute_options *options, char error[MG_ERROR_SIZE]) {
     const gg_options open = {.backend = options->backend,
                              .device = options->device,
@@ -68,6 +79,7 @@ gg_status mg_executor_open(mg_executor **out, const mg_execute_options *options,
         goto out;
     }
     x->device_board = board;
+    if ((status = set_up(x))) snprintf(error, MG_ERROR_SIZE, "%s", x->error);
 out:
     if (status != GG_OK) {
         mg_executor_close(x);
@@ -84,6 +96,9 @@ void mg_executor_close(mg_executor *x) {
             mg_region_free(x, &x->results[0][i]);
             mg_region_free(x, &x->results[1][i]);
         }
+        mg_region_free(x, &x->kept);
+        for (int i = 0; i < 2; i++)
+            if (x->streams[i]) x->backend->ops->stream_free(x->backend, x->streams[i]);
         if (x->device_board) x->backend->ops->free(x->backend, x->device_board);
     }
     mg_corpus_close(x->corpus);
@@ -147,7 +162,7 @@ static void list_tensors(mg_run *run) {
  * ----------------------------------------------------------------------------------------------------------
  */
 
-static gg_status reserve_results(mg_run *run, int set) {
+gg_status mg_reserve_results(mg_run *run, int set) {
     gg_status status = GG_OK;
     for (int i = 0; i < MG_NUM_RESULTS && status == GG_OK; i++) {
         int64_t rows, cols;
@@ -177,11 +192,14 @@ static gg_status check_results(mg_run *run, int set, bool against_first, uint32_
     for (int i = 0; i < MG_NUM_RESULTS && status == GG_OK; i++) {
         if (!(run->results & 1u << i)) continue;
         const mg_region *region = &x->results[set][i];
+        const mg_region *first = &x->results[0][i];
+        /* so that equal offsets in both are equal places in their tensors */
+        const uintptr_t aligned = (uintptr_t)first->base + first->shift - region->shift;
         const check_params params = {.buffer = (const u16 *)region->base,
-                                     .first_run = against_first ? (const u16 *)x->results[0][i].base : NULL,
+                                     .first_run = against_first ? (const u16 *)aligned : NULL,
                                      .report = &x->device_board->reports[i],
-                                     .output_begin = MG_GUARD / 16,
-                                     .output_end = (i64)((MG_GUARD + region->bytes) / 16),
+                                     .output_begin = (i64)(mg_region_begin(region) / 16),
+                                     .output_end = (i64)((mg_region_begin(region) + region->bytes) / 16),
                                      .chunks = (i64)(mg_region_total(region) / 16),
                                      .poison = poison};
         status = mg_launch_check(x, &params);
@@ -189,7 +207,7 @@ static gg_status check_results(mg_run *run, int set, bool against_first, uint32_
     return status;
 }
 
-static gg_status launch_ops(mg_run *run, int set, bool timed) {
+gg_status mg_launch_ops(mg_run *run, int set, gg_stream stream, bool timed) {
     mg_executor *x = run->x;
     const mg_case *c = run->c;
     const gg_backend_ops *ops = x->backend->ops;
@@ -201,7 +219,7 @@ static gg_status launch_ops(mg_run *run, int set, bool timed) {
         const gg_tensors tensors = mg_run_tensors(run, op, set);
         gg_status status = time_this ? ops->timer_start(x->backend) : GG_OK;
         if (status != GG_OK) return mg_device_status(x, status, "timer failed");
-        status = x->subject->launch(x->context, &problem, &run->configs[op], &tensors, NULL, reason);
+        status = x->subject->launch(x->context, &problem, &run->configs[op], &tensors, stream, reason);
         if (status != GG_OK) {
             snprintf(x->error, sizeof x->error, "%s: %s", gg_op_name(op),
                      reason[0] ? reason : gg_status_string(status));
@@ -219,19 +237,18 @@ static gg_status launch_ops(mg_run *run, int set, bool timed) {
                         char *) =
         x->subject->reduce_topk ? x->subject->reduce_topk : mg_subject_moegemm.reduce_topk;
     gg_status status = reduce(x->context, c->dtype, p->T, p->topk, p->K, mg_region_data(&results[MG_RES_DX]),
-                              mg_region_data(&results[MG_RES_DX_REDUCED]), NULL, reason);
+                              mg_region_data(&results[MG_RES_DX_REDUCED]), stream, reason);
     if (status != GG_OK)
         snprintf(x->error, sizeof x->error, "reduction: %s", reason[0] ? reason : gg_status_string(status));
     return status;
 }
 
-/* Number `number` (from 1): poison, launch, look at guards and, from the second on, at what the first left.
- */
-static gg_status run_once(mg_run *run, int number, int set, bool against_first, bool timed) {
+gg_status mg_run_once(mg_run *run, int number, int set, bool against_first, bool timed) {
     const uint32_t half = number == 1 ? MG_POISON_FIRST : MG_POISON_LATER, poison = half << 16 | half;
     gg_status status = mg_board_clear(run->x);
     if (status == GG_OK) status = poison_results(run, set, poison);
-    if (status == GG_OK) status = launch_ops(run, set, timed);
+    if (status == GG_OK)
+        status = run->how ? mg_launch_perturbed(run, set) : mg_launch_ops(run, set, NULL, timed);
     if (status == GG_OK) status = check_results(run, set, against_first, poison);
     if (status == GG_OK) status = mg_board_read(run->x);
     if (status == GG_OK) status = mg_judge_reports(run, number, set, poison);
@@ -281,51 +298,27 @@ static gg_status tune(mg_run *run) {
  * ------------------------------------------------------------------------------------------------------------
  */
 
-/* Later runs go to other memory than the first, which stays to be compared with. Without memory for both, the
- * first's hash stays. */
-static gg_status repeat(mg_run *run, const uint64_t first[MG_NUM_RESULTS]) {
-    mg_executor *x = run->x;
-    const int repeats = x->options.repeats;
-    bool room = repeats < 2 || reserve_results(run, 1) == GG_OK;
-    if (!room) {
-        for (int i = 0; i < MG_NUM_RESULTS; i++) mg_region_free(x, &x->results[1][i]);
-        snprintf(run->result->message, sizeof run->result->message,
-                 "repeats compared by 64-bit hashes: no device memory to keep the first run's output");
-    }
-    for (int number = 2; number <= repeats && run->result->verdict == MG_PASSED; number++) {
-        gg_status status = run_once(run, number, room, room, number == repeats);
-        if (status != GG_OK) return status;
-        run->result->repeats++;
-        if (room) continue;
-        uint64_t hashes[MG_NUM_RESULTS];
-        if ((status = mg_results_hash(run, 0, hashes)) != GG_OK) return status;
-        for (int i = 0; i < MG_NUM_RESULTS; i++)
-            if (run->results & 1u << i && hashes[i] != first[i])
-                mg_note(run->result, MG_FAILED, "'%s' differs between runs 1 and %d", mg_res_name((mg_res)i),
-                        number);
-    }
-    return GG_OK;
-}
-
 static gg_status run_case(mg_run *run) {
     mg_executor *x = run->x;
     uint64_t hashes[MG_NUM_RESULTS] = {0};
     gg_status status = mg_data_get(&x->cache, x->corpus, run->c, x->options.user_seed, &run->data, x->error);
+    if (status == GG_OK) status = mg_shift(run, 0);
     if (status == GG_OK) status = mg_inputs_place(x, run->data, run->inputs);
-    if (status == GG_OK) status = reserve_results(run, 0);
+    if (status == GG_OK) status = mg_reserve_results(run, 0);
     if (status == GG_OK && run->c->function.autotune && x->subject == &mg_subject_moegemm) status = tune(run);
 
-    if (status == GG_OK) status = run_once(run, 1, 0, false, x->options.repeats < 2);
+    run->result->kernel = mg_kernel_identity(run);
+    if (status == GG_OK) status = mg_run_once(run, 1, 0, false, x->options.repeats < 2);
     if (status != GG_OK) return status;
     run->result->repeats = 1;
     if ((status = mg_results_hash(run, 0, hashes)) != GG_OK) return status;
-    for (int i = 0; i < MG_NUM_RESULTS; i++)
-        if (run->results & 1u << i) run->result->digest = mg_splitmix64(run->result->digest ^ hashes[i]);
+    run->result->digest = mg_digest_of(run, hashes);
+    mg_keep_outcome(run, true, run->result->digest);
+    for (int i = 0; i < MG_NUM_INPUTS; i++)
+        if (run->inputs & 1u << i) run->result->data = mg_splitmix64(run->result->data ^ x->digests[i]);
     if ((status = mg_inputs_verify(run)) != GG_OK) return status;
     if ((status = mg_judge_results(run)) != GG_OK) return status;
-    if (run->result->verdict != MG_PASSED || x->options.repeats < 2) return GG_OK;
-    if ((status = repeat(run, hashes)) != GG_OK) return status;
-    return mg_inputs_verify(run);
+    return run->result->verdict == MG_PASSED ? mg_repeat_case(run, hashes) : GG_OK;
 }
 
 static double seconds_now(void) {

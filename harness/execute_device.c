@@ -19,6 +19,7 @@ gg_status mg_device_status(mg_executor *x, gg_status status, const char *what) {
 gg_status mg_region_reserve(mg_executor *x, mg_region *region, size_t bytes) {
     char what[64];
     region->bytes = bytes;
+    region->shift = 0;
     size_t total = mg_region_total(region);
     if (total <= region->capacity) return GG_OK;
     mg_region_free(x, region);
@@ -73,17 +74,20 @@ gg_status mg_board_read(mg_executor *x) {
 
 enum { BLOCKS_PER_SM = 8 }; /* of 128 threads: enough loads in flight to be limited by memory alone */
 
-static gg_status launch(mg_executor *x, const char *file, const char *entry, int64_t blocks,
-                        const void *params, size_t params_bytes) {
+static gg_status load(mg_executor *x, const char *file, const char *entry, gg_kernel **kernel) {
     const gg_source source = {
         .files = gg_embedded_sources, .root = file, .macros = "", .debug = x->options.debug};
+    gg_status status = gg_context_kernel(x->context, &source, entry, kernel);
+    if (status != GG_OK) snprintf(x->error, sizeof x->error, "%s: %.400s", file, gg_error(x->context));
+    return status;
+}
+
+static gg_status launch(mg_executor *x, const char *file, const char *entry, int64_t blocks,
+                        const void *params, size_t params_bytes) {
     int64_t most = (int64_t)gg_get_device(x->context)->sm_count * BLOCKS_PER_SM;
     gg_kernel *kernel;
-    gg_status status = gg_context_kernel(x->context, &source, entry, &kernel);
-    if (status != GG_OK) {
-        snprintf(x->error, sizeof x->error, "%s: %.400s", file, gg_error(x->context));
-        return status;
-    }
+    gg_status status = load(x, file, entry, &kernel);
+    if (status != GG_OK) return status;
     if (blocks == 0) return GG_OK; /* of an empty tensor */
     const gg_launch_spec spec = {.grid = (uint32_t)(blocks < most ? blocks : most),
                                  .threads = MG_HELPER_THREADS,
@@ -110,4 +114,24 @@ gg_status mg_launch_check(mg_executor *x, const check_params *params) {
 
 gg_status mg_launch_locate(mg_executor *x, const locate_params *params) {
     return launch(x, "check.cu", "locate", params->rows, params, sizeof *params);
+}
+
+gg_status mg_launch_common(mg_executor *x, const common_params *params) {
+    return launch(x, "check.cu", "common", params->rows, params, sizeof *params);
+}
+
+gg_status mg_launch_load(mg_executor *x, gg_stream stream) {
+    /* a look is a read through L2, half a microsecond: 50 ms at most, however the kernel beside it ends */
+    const load_params params = {.stop = &x->device_board->stop, .looks = 100000};
+    const gg_device *device = gg_get_device(x->context);
+    gg_kernel *kernel;
+    gg_status status = load(x, "load.cu", "load", &kernel);
+    if (status != GG_OK) return status;
+    const gg_launch_spec spec = {.grid = (uint32_t)(device->sm_count + 1) / 2,
+                                 .threads = MG_HELPER_THREADS,
+                                 .smem_bytes = device->smem_per_block,
+                                 .params = &params,
+                                 .params_bytes = sizeof params,
+                                 .label = "load"};
+    return mg_device_status(x, x->backend->ops->launch(x->backend, kernel, &spec, stream), "load.cu");
 }

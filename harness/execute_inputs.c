@@ -106,6 +106,7 @@ static gg_status place(mg_executor *x, const mg_data *data, mg_input input) {
     origin from = origin_of(data, input);
     gg_status status = mg_region_reserve(x, region, (size_t)(s.rows * s.cols) * s.element);
     if (status != GG_OK) return status;
+    region->shift = x->shift;
     /* NaN in every type: what reads past an end, and uses it, shows */
     status = ops->fill(x->backend, region->base, 0xffffffffu, mg_region_total(region), NULL);
     if (status != GG_OK) return mg_device_status(x, status, "filling failed");
@@ -213,7 +214,7 @@ static gg_status note_modified(mg_run *run, mg_input input) {
     uint8_t now[16], before[16];
     status = ops->download(x->backend, now, aside->base + first * 16, sizeof now);
     if (status == GG_OK) status = ops->download(x->backend, before, region->base + first * 16, sizeof before);
-    if (status == GG_OK) note_chunk(run, input, (int64_t)first * 16 - MG_GUARD, now, before);
+    if (status == GG_OK) note_chunk(run, input, (int64_t)(first * 16 - mg_region_begin(region)), now, before);
     return mg_device_status(x, status, "download failed");
 }
 

@@ -87,9 +87,11 @@ void mg_data_cache_free(mg_data_cache *cache);
 typedef struct mg_region {
     uint8_t *base; /* guard, tensor rounded up to a multiple of MG_GUARD, guard */
     size_t capacity, bytes;
+    size_t shift; /* of the tensor into the guard after it: 0, or the perturbation of addresses */
 } mg_region;
 
-static inline void *mg_region_data(const mg_region *region) { return region->base + MG_GUARD; }
+static inline size_t mg_region_begin(const mg_region *region) { return MG_GUARD + region->shift; }
+static inline void *mg_region_data(const mg_region *region) { return region->base + mg_region_begin(region); }
 static inline size_t mg_region_total(const mg_region *region) {
     return (region->bytes + MG_GUARD - 1) / MG_GUARD * MG_GUARD + 2 * MG_GUARD;
 }
@@ -97,6 +99,7 @@ static inline size_t mg_region_total(const mg_region *region) {
 /* What the helper kernels write; one on the device and its copy on the host. */
 typedef struct mg_board {
     check_report reports[MG_NUM_RESULTS];
+    uint32_t stop; /* tells the load beside a kernel to end */
     uint64_t first;
     uint64_t hashes[MG_MAX_EXPERTS];
     uint32_t cells[MG_MAP_SIZE * MG_MAP_SIZE];
@@ -109,6 +112,11 @@ struct mg_executor {
     gg_backend *backend;
     mg_corpus *corpus;
     mg_data_cache cache;
+    uint64_t identity;    /* of what is tested: the kernels' sources, or the subject's library */
+    unsigned perturb;     /* options.perturb less what the backend cannot do */
+    gg_stream streams[2]; /* for kernels, and for work beside them; NULL until needed */
+    size_t shift;         /* of inputs placed from now on */
+    mg_region kept;       /* rows compared by a batch step */
     mg_board *device_board, *board;
     uint8_t *download; /* grows */
     size_t download_capacity;
@@ -133,6 +141,8 @@ typedef struct mg_run {
     size_t num_ops;
     gg_config configs[GG_NUM_OPS]; /* by op */
     unsigned inputs, results;
+    mg_perturbation how; /* the launch under way is perturbed */
+    uint32_t differing;  /* repeats unlike the first */
 } mg_run;
 
 /* The device tensors that `op` needs, results in set 0 or 1; the others are NULL. */
@@ -145,6 +155,31 @@ __attribute__((format(printf, 3, 4))) void mg_note(mg_result *result, mg_verdict
 /* The verdict is skipped, with this reason. */
 __attribute__((format(printf, 2, 3))) void mg_skip(mg_result *result, const char *format, ...);
 
+/* --- execute.c ------------------------------------------------------------------------------------------ */
+
+gg_status mg_reserve_results(mg_run *run, int set);
+/* Enqueues all ops of the case on `stream`; `timed`: with the device time of the main one. */
+gg_status mg_launch_ops(mg_run *run, int set, gg_stream stream, bool timed);
+/* Number `number` (from 1): poison, launch, look at guards and, from the second on, at what the first left. */
+gg_status mg_run_once(mg_run *run, int number, int set, bool against_first, bool timed);
+
+/* --- execute_repeat.c ----------------------------------------------------------------------------------- */
+
+/* Keeps in the result how the launch just made compared with the first, and its digest. */
+void mg_keep_outcome(mg_run *run, bool equal, uint64_t digest);
+uint64_t mg_digest_of(const mg_run *run, const uint64_t hashes[MG_NUM_RESULTS]);
+/* Launches into a set of poisoned results, in the way that run->how says. */
+gg_status mg_launch_perturbed(mg_run *run, int set);
+/* Where tensors begin from now on; inputs are placed anew. */
+gg_status mg_shift(mg_run *run, size_t shift);
+/* All launches after the first, whose hashes these are. */
+gg_status mg_repeat_case(mg_run *run, const uint64_t first[MG_NUM_RESULTS]);
+
+/* --- execute_batch.c ------------------------------------------------------------------------------------ */
+
+/* Launches again with other rows in the experts; notes kept rows that are not as the first launch left them. */
+gg_status mg_batch_step(mg_run *run, int number);
+
 /* --- execute_plan.c ------------------------------------------------------------------------------------- */
 
 /* The ops of a case in the order of their launches; returns how many. */
@@ -152,6 +187,10 @@ size_t mg_case_ops(const mg_case *c, gg_op ops[GG_NUM_OPS]);
 /* Asks the subject for plans; false: there is nothing to run, and the result says why (or has passed: a
  * refusal). */
 bool mg_plan_case(mg_run *run);
+/* Finds out x->identity. */
+gg_status mg_identify(mg_executor *x);
+/* Of the kernels that the case launches, once their configs are known. */
+uint64_t mg_kernel_identity(const mg_run *run);
 
 /* --- execute_device.c: memory and helper kernels; on failure x->error says what
  * ------------------------------------- */
@@ -168,6 +207,9 @@ gg_status mg_launch_fill(mg_executor *x, const fill_params *params);
 gg_status mg_launch_hash(mg_executor *x, const hash_params *params); /* hashes: a slot of the device board */
 gg_status mg_launch_check(mg_executor *x, const check_params *params); /* report: one of the device board */
 gg_status mg_launch_locate(mg_executor *x, const locate_params *params);
+gg_status mg_launch_common(mg_executor *x, const common_params *params);
+/* On half of the multiprocessors, until the board's `stop` is set. */
+gg_status mg_launch_load(mg_executor *x, gg_stream stream);
 
 /* --- execute_inputs.c
  * ------------------------------------------------------------------------------------------------ */
@@ -186,6 +228,9 @@ gg_status mg_results_hash(mg_run *run, int set, uint64_t hashes[MG_NUM_RESULTS])
 /* Notes what the board's reports say of run `number` (from 1): guards overwritten, results unlike the first
  * run's. */
 gg_status mg_judge_reports(mg_run *run, int number, int set, uint32_t poison);
+/* Notes that a result of set 0 differs from that of `set` in `places` chunks of 16 bytes, first in this one. */
+gg_status mg_note_differing(mg_run *run, mg_res res, int set, uint64_t chunk, uint64_t places,
+                            const char *what);
 /* Compares the first run's results with the goldens. */
 gg_status mg_judge_results(mg_run *run);
 /* Notes the outcome of one comparison of a result; `got` is NULL or the result as stored. */

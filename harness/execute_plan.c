@@ -2,9 +2,14 @@
  * refused. */
 #include "execute_internal.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
 
 size_t mg_case_ops(const mg_case *c, gg_op ops[GG_NUM_OPS]) {
     if (!c->function.autograd) {
@@ -61,6 +66,54 @@ bool mg_plan_case(mg_run *run) {
         if (status != GG_OK || c->refusal) return false;
     }
     return true;
+}
+
+static bool hash_file(const char *path, uint64_t *hash) {
+    struct stat info;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    void *bytes = fd >= 0 && !fstat(fd, &info) && info.st_size > 0
+                      ? mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0)
+                      : MAP_FAILED;
+    if (fd >= 0) close(fd);
+    if (bytes == MAP_FAILED) return false;
+    *hash = XXH3_64bits(bytes, (size_t)info.st_size);
+    munmap(bytes, (size_t)info.st_size);
+    return true;
+}
+
+gg_status mg_identify(mg_executor *x) {
+    const gg_source source = {
+        .files = gg_embedded_sources, .root = "", .macros = "", .debug = x->options.debug};
+    const gg_target target = x->backend->ops->target(x->backend);
+    char digest[GG_DIGEST_SIZE];
+    if (!is_shipped(x->subject)) {
+        if (hash_file(x->options.subject, &x->identity)) return GG_OK;
+        snprintf(x->error, sizeof x->error, "cannot read '%.400s'", x->options.subject);
+        return GG_ERR_IO;
+    }
+    gg_status status = gg_source_digest(&source, &target, digest);
+    if (status == GG_OK) x->identity = XXH3_64bits(digest, strlen(digest));
+    return status;
+}
+
+/* Nothing but the sources, the compiler and a plan's macros makes a kernel. */
+uint64_t mg_kernel_identity(const mg_run *run) {
+    mg_executor *x = run->x;
+    uint64_t identity = x->identity;
+    for (size_t i = 0; i < run->num_ops && is_shipped(x->subject); i++) {
+        const gg_problem problem = mg_case_problem(run->c, run->ops[i]);
+        gg_config config = run->configs[run->ops[i]];
+        gg_plan plan;
+        char reason[GG_REASON_SIZE];
+        if (x->subject == &mg_subject_reference) {
+            config.mainloop = GG_REFERENCE;
+            config.tma = 0;
+        }
+        if (gg_plan_make(&problem, &config, mg_executor_device(x), &plan, reason) != GG_OK) continue;
+        identity = XXH3_64bits_withSeed(plan.macros, strlen(plan.macros), identity);
+        identity = XXH3_64bits_withSeed(plan.source, strlen(plan.source), identity);
+    }
+    return identity;
 }
 
 /* --- before running

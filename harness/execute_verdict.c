@@ -56,7 +56,7 @@ static gg_status note_overwritten(mg_run *run, mg_res res, int number, const mg_
     int word = 0;
     while (word < 3 && words[word] == poison) word++;
     int half = (words[word] & 0xffff) == (poison & 0xffff);
-    int64_t offset = (int64_t)report.first_overwritten * 16 + word * 4 + half * 2 - MG_GUARD;
+    int64_t offset = (int64_t)(report.first_overwritten * 16 - mg_region_begin(region)) + word * 4 + half * 2;
     bool before = offset < 0;
     mg_note(run->result, MG_FAILED,
             "run %d wrote outside '%s', %s: first at byte %lld, in %llu places of 16 bytes", number,
@@ -66,25 +66,36 @@ static gg_status note_overwritten(mg_run *run, mg_res res, int number, const mg_
     return GG_OK;
 }
 
-static gg_status note_differing(mg_run *run, mg_res res, int number, int set, check_report report) {
+gg_status mg_note_differing(mg_run *run, mg_res res, int set, uint64_t chunk, uint64_t places,
+                            const char *what) {
     mg_executor *x = run->x;
-    uint16_t first[8], later[8];
+    const mg_region *regions[] = {&x->results[0][res], &x->results[set][res]};
+    uint16_t values[2][8];
     int64_t rows, cols;
     mg_res_shape(run->c->problem, res, &rows, &cols);
-    gg_status status = download_chunk(x, &x->results[0][res], report.first_differing, first);
-    if (status == GG_OK) status = download_chunk(x, &x->results[set][res], report.first_differing, later);
-    if (status != GG_OK) return status;
+    for (int i = 0; i < 2; i++) {
+        gg_status status = download_chunk(x, regions[i], mg_region_begin(regions[i]) / 16 + chunk, values[i]);
+        if (status != GG_OK) return status;
+    }
     int i = 0;
-    while (i < 7 && first[i] == later[i]) i++;
-    int64_t index = ((int64_t)report.first_differing * 16 - MG_GUARD) / 2 + i;
+    while (i < 7 && values[0][i] == values[1][i]) i++;
+    const int64_t index = (int64_t)chunk * 8 + i;
     mg_note(run->result, MG_FAILED,
-            "'%s' differs between runs 1 and %d: [%lld, %lld] is %.9g (0x%04x), then %.9g (0x%04x); in %llu "
-            "places of 16 "
-            "bytes",
-            mg_res_name(res), number, (long long)(index / cols), (long long)(index % cols),
-            mg_float_from_bits(run->c->dtype, first[i]), first[i],
-            mg_float_from_bits(run->c->dtype, later[i]), later[i], (unsigned long long)report.differing);
+            "'%s' %s: [%lld, %lld] is %.9g (0x%04x), then %.9g (0x%04x); in %llu places of 16 bytes",
+            mg_res_name(res), what, (long long)(index / cols), (long long)(index % cols),
+            mg_float_from_bits(run->c->dtype, values[0][i]), values[0][i],
+            mg_float_from_bits(run->c->dtype, values[1][i]), values[1][i], (unsigned long long)places);
     return GG_OK;
+}
+
+/* Of several repeats that differ, the first is told in full. */
+static gg_status note_repeat(mg_run *run, mg_res res, int number, int set, check_report report) {
+    char what[64];
+    if (run->differing) return GG_OK;
+    int used = snprintf(what, sizeof what, "differs between runs 1 and %d", number);
+    if (run->how) snprintf(what + used, sizeof what - (size_t)used, " (%s)", mg_perturbation_name(run->how));
+    uint64_t chunk = report.first_differing - mg_region_begin(&run->x->results[set][res]) / 16;
+    return mg_note_differing(run, res, set, chunk, report.differing, what);
 }
 
 gg_status mg_judge_reports(mg_run *run, int number, int set, uint32_t poison) {
@@ -93,7 +104,7 @@ gg_status mg_judge_reports(mg_run *run, int number, int set, uint32_t poison) {
         const check_report report = run->x->board->reports[i];
         if (report.overwritten)
             status = note_overwritten(run, (mg_res)i, number, &run->x->results[set][i], poison, report);
-        if (report.differing && status == GG_OK) status = note_differing(run, (mg_res)i, number, set, report);
+        if (report.differing && status == GG_OK) status = note_repeat(run, (mg_res)i, number, set, report);
     }
     return status;
 }

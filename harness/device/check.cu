@@ -1,4 +1,5 @@
-/* check.cu: guards and equality of output buffers, 16 bytes a step, and where two outputs differ. */
+/* check.cu: guards and equality of output buffers, or of some rows, 16 bytes a step, and where two outputs
+ * differ. */
 #include "intrinsics.h"
 #include "helpers.h"
 
@@ -20,6 +21,20 @@ KERNEL(check, check_params, MG_HELPER_THREADS, 1) {
 }
 
 /* A block takes one row at a time. */
+KERNEL(common, common_params, MG_HELPER_THREADS, 1) {
+    i64 chunks = p.cols / 8;
+    for (i64 i = blockIdx.x; i < p.rows; i += gridDim.x) {
+        i64 row = p.kept[i] * p.cols;
+        for (i64 chunk = threadIdx.x; chunk < chunks; chunk += MG_HELPER_THREADS) {
+            i64 at = row + chunk * 8;
+            if (equal_16(load_16(p.first + at), load_16(p.later + at))) continue;
+            atomic_add_u64(&p.report->differing, 1);
+            atomic_min_u64(&p.report->first_differing, (u64)(i * chunks + chunk));
+        }
+    }
+}
+
+/* Here too. */
 KERNEL(locate, locate_params, MG_HELPER_THREADS, 1) {
     for (i64 row = blockIdx.x; row < p.rows; row += gridDim.x) {
         i64 slot = p.row_slot ? p.row_slot[row] : row / p.rows_per_slot;

@@ -42,6 +42,20 @@ typedef struct check_params {
     u32 poison;
 } check_params;
 
+/* Rows that two outputs must have in common. */
+typedef struct common_params {
+    const u16 *first, *later; /* (rows of some number, cols) */
+    const i32 *kept;          /* (rows) which rows */
+    check_report *report;     /* differing chunks; offset = index in kept * cols / 8 + chunk in the row */
+    i64 rows, cols;
+} common_params;
+
+/* Work beside a kernel: until `*stop` is not 0, or `looks` have been taken at it. */
+typedef struct load_params {
+    const u32 *stop;
+    u32 looks;
+} load_params;
+
 /* Where two outputs differ, in expert order. */
 typedef struct locate_params {
     const u16 *got, *expected;     /* (rows, cols) */
