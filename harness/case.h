@@ -13,7 +13,10 @@ enum { MG_ERROR_SIZE = 512, MG_ID_SIZE = 320, MG_KEY_SIZE = 128 };
 #define MG_CLASSES(X)                                                                                        \
     X(MG_EXACT, "exact") /* odd integers, every partial sum exact in fp32: bitwise equality */               \
     X(MG_UNIT, "unit")   /* the same with +-1 */                                                             \
-    X(MG_REAL, "real")   /* normal-like values: componentwise and statistical bounds */
+    X(MG_REAL, "real")   /* normal-like values: componentwise and statistical bounds */                      \
+    X(MG_HOSTILE,                                                                                            \
+      "hostile") /* exact with NaN, Inf, huge, tiny and -0 planted: what does not depend on them */          \
+                 /* keeps its bits; the rest its class */
 typedef enum mg_class {
 #define X(name, text) name,
     MG_CLASSES(X)

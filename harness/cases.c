@@ -27,7 +27,7 @@ static const unsigned fusion_sets[] = {0, GG_PERMUTE_X, GG_PERMUTE_Y, GG_PERMUTE
 
 enum { FORWARD = 1u << GG_FORWARD, DX = 1u << GG_DX, DW = 1u << GG_DW, BACKWARD = DX | DW };
 enum { BF16 = 1u << GG_BF16, FP16 = 1u << GG_FP16 };
-enum { EXACT = 1u << MG_EXACT, UNIT = 1u << MG_UNIT, REAL = 1u << MG_REAL };
+enum { EXACT = 1u << MG_EXACT, UNIT = 1u << MG_UNIT, REAL = 1u << MG_REAL, HOSTILE = 1u << MG_HOSTILE };
 enum {
     SMALL = MG_GROUP_SMALL,
     FIRST = MG_GROUP_FIRST,
@@ -144,6 +144,17 @@ static const block blocks[] = {
     {.in = RAGGED, .ops = BACKWARD, .classes = UNIT | REAL, .dtypes = FP16, .tma = TMA_FULL},
     {.in = RAGGED, .modes = MANUAL_AUTOGRAD, .config = ONE_TILE},
     {.in = RAGGED, .ops = BACKWARD, .modes = MANUAL_AUTOGRAD, .tma = TMA_FULL, .config = ONE_TILE},
+
+    /* NaN and its like: what may spoil a result, and what may not */
+    {.in = RAGGED, .fusions = PERMUTES | MUL_POST, .classes = HOSTILE, .tma = TMA_ENDS, .config = ONE_TILE},
+    {.in = RAGGED,
+     .fusions = PERMUTES | MUL_POST,
+     .classes = HOSTILE,
+     .dtypes = FP16,
+     .config = ONE_TILE,
+     .halves = true},
+    {.in = RAGGED, .modes = MANUAL_AUTOGRAD, .classes = HOSTILE, .config = ONE_TILE, .halves = true},
+    {.in = RAGGED, .classes = HOSTILE, .config = NO_TILE, .halves = true},
 
     /* a search that the simulator can afford */
     {.in = FIRST, .modes = AUTOTUNE | AUTOTUNE_AUTOGRAD},
@@ -336,6 +347,7 @@ gg_status mg_cases_new(mg_cases *cases) {
     const mg_problem *problems = mg_problems(&num_problems);
     for (b.turn = 0; b.turn < num_problems; b.turn++) {
         const mg_problem *p = &problems[b.turn];
+        const unsigned has = p->classes | (p->classes & EXACT ? HOSTILE : 0); /* which is made from it */
         for (mg_class cls = 0; cls < MG_NUM_CLASSES; cls++)
             for (gg_dtype dtype = 0; dtype < GG_NUM_DTYPES; dtype++) {
                 b.next = (mg_case){.problem = p, .cls = cls, .dtype = dtype};
@@ -343,7 +355,7 @@ gg_status mg_cases_new(mg_cases *cases) {
                     unsigned classes = b.block->classes ? b.block->classes : EXACT;
                     unsigned dtypes = b.block->dtypes ? b.block->dtypes : BF16;
                     if (!(p->groups & b.block->in) || p->groups & b.block->not_in) continue;
-                    if (!(classes & p->classes & 1u << cls) || !(dtypes & p->dtypes & 1u << dtype)) continue;
+                    if (!(classes & has & 1u << cls) || !(dtypes & p->dtypes & 1u << dtype)) continue;
                     b.next.seeds = b.block->seeds;
                     push_block(&b);
                 }

@@ -203,6 +203,34 @@ static bool compare_exact(collector *c, const mg_golden *golden, const uint16_t 
     return nonzero;
 }
 
+/* --- hostile --- */
+
+/* As exact, but a NaN equals any NaN, and where the order of additions matters only what it cannot change counts.
+ * Without mg_golden.sure (a reduction of the kernel's own rows) every element is sure. */
+static bool compare_hostile(collector *c, const mg_golden *golden, const uint16_t *got) {
+    mg_difference *d = c->difference;
+    const uint16_t infinity = c->format->infinity;
+    bool nonzero = false;
+    for (size_t row = 0; row < c->rows; row++) {
+        const uint16_t *bits = golden->bits + row * c->cols, *y = got + stored_row(c, row) * c->cols;
+        const uint8_t *sure = golden->sure ? golden->sure + row * c->cols : NULL;
+        for (size_t col = 0; col < c->cols; col++) {
+            const uint16_t expected = bits[col] & 0x7fff, value = y[col] & 0x7fff;
+            nonzero |= expected != 0;
+            if (bits[col] == y[col] || !(expected | value)) continue;
+            if (expected > infinity && value > infinity) continue;
+            if (sure && sure[col] == MG_SURE_NOTHING) continue;
+            if (sure && sure[col] == MG_SURE_FINITE && value < infinity) continue;
+            d->bound_ratio = 1;
+            const double wanted = float_from_bits(c->dtype, bits[col]),
+                         had = float_from_bits(c->dtype, y[col]);
+            if (!d->wrong) note_worst(c, row, col, wanted, had, 1);
+            note_wrong(c, row, col, wanted, had);
+        }
+    }
+    return nonzero;
+}
+
 /* --- real
  * --------------------------------------------------------------------------------------------------------------
  */
@@ -366,7 +394,12 @@ bool mg_compare(mg_class cls, gg_dtype dtype, const mg_golden *golden, const uin
     *mistrusted = difference->compared == 0 && (routed > 0 || chain->reduce_rows);
     if (difference->compared == 0) return true;
 
-    bool nonzero = cls == MG_REAL ? compare_real(&c, golden, got) : compare_exact(&c, golden, got);
+    static bool (*const compare[MG_NUM_CLASSES])(collector *, const mg_golden *,
+                                                 const uint16_t *) = {[MG_EXACT] = compare_exact,
+                                                                      [MG_UNIT] = compare_exact,
+                                                                      [MG_REAL] = compare_real,
+                                                                      [MG_HOSTILE] = compare_hostile};
+    bool nonzero = compare[cls](&c, golden, got);
     finish(&c);
     *mistrusted = !nonzero && routed > 0;
     return difference->wrong == 0;

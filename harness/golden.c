@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "corpus.h"
+#include "hostile.h"
 #include "oracle.h"
 
 static gg_status out_of_memory(const mg_problem *problem, char error[MG_ERROR_SIZE]) {
@@ -44,6 +45,11 @@ static gg_status draw_tensor(const mg_corpus *corpus, const mg_problem *problem,
 
 gg_status mg_inputs_load(const mg_corpus *corpus, const mg_problem *problem, mg_class cls, gg_dtype dtype,
                          uint64_t user_seed, mg_inputs *out, char error[MG_ERROR_SIZE]) {
+    if (cls == MG_HOSTILE) {
+        gg_status status = mg_inputs_load(corpus, problem, MG_EXACT, dtype, user_seed, out, error);
+        if (!status) mg_hostile_plant(problem, dtype, user_seed, out);
+        return status;
+    }
     const size_t E = (size_t)problem->E, M = (size_t)problem->M;
     const size_t N = (size_t)problem->N, K = (size_t)problem->K;
     const size_t x_rows = problem->gemm == GG_GEMM_FIRST ? (size_t)problem->T : M;
@@ -112,6 +118,24 @@ static gg_status compute_golden(const mg_corpus *corpus, const mg_problem *probl
     return status;
 }
 
+/* From the golden and the inputs of class exact. */
+static gg_status load_hostile(const mg_corpus *corpus, const mg_problem *problem, gg_dtype dtype,
+                              mg_output output, uint64_t user_seed, mg_golden *out,
+                              char error[MG_ERROR_SIZE]) {
+    mg_inputs clean = {0}, planted = {0};
+    gg_status status = mg_golden_load(corpus, problem, MG_EXACT, dtype, output, user_seed, out, error);
+    if (status) return status;
+    status = mg_inputs_load(corpus, problem, MG_EXACT, dtype, user_seed, &clean, error);
+    if (!status) status = mg_inputs_load(corpus, problem, MG_HOSTILE, dtype, user_seed, &planted, error);
+    if (status)
+        mg_golden_free(out);
+    else if ((status = mg_hostile_golden(problem, dtype, output, &clean, &planted, out)))
+        out_of_memory(problem, error);
+    mg_inputs_free(&clean);
+    mg_inputs_free(&planted);
+    return status;
+}
+
 gg_status mg_golden_load(const mg_corpus *corpus, const mg_problem *problem, mg_class cls, gg_dtype dtype,
                          mg_output output, uint64_t user_seed, mg_golden *out, char error[MG_ERROR_SIZE]) {
     char names[2][MG_FILE_SIZE];
@@ -122,6 +146,7 @@ gg_status mg_golden_load(const mg_corpus *corpus, const mg_problem *problem, mg_
         snprintf(error, MG_ERROR_SIZE, "no arrays for '%s': its goldens are hashes", problem->key);
         return GG_ERR_ARGUMENT;
     }
+    if (cls == MG_HOSTILE) return load_hostile(corpus, problem, dtype, output, user_seed, out, error);
     if (user_seed) return compute_golden(corpus, problem, cls, dtype, output, user_seed, out, error);
 
     mg_output_shape(problem, output, &out->rows, &out->cols);
@@ -146,12 +171,14 @@ void mg_golden_free(mg_golden *golden) {
     free(golden->bits);
     free(golden->c);
     free(golden->s);
+    free(golden->sure);
     *golden = (mg_golden){0};
 }
 
 size_t mg_golden_missing(const mg_corpus *corpus, const mg_problem *problem, mg_class cls, gg_dtype dtype,
                          unsigned outputs, void *file) {
     size_t missing = 0;
+    if (cls == MG_HOSTILE) cls = MG_EXACT; /* which it is made from */
     if (problem->store == MG_STORE_HASH) return 0;
     for (mg_output output = 0; output < MG_NUM_OUTPUTS; output++) {
         char names[2][MG_FILE_SIZE], path[MG_FILE_SIZE];

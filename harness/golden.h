@@ -73,9 +73,14 @@ typedef enum mg_output {
  * digests in the manifest. */
 typedef struct mg_golden {
     size_t rows, cols;
-    uint16_t *bits; /* exact, unit */
+    uint16_t *bits; /* exact, unit, hostile */
     float *c, *s;   /* real */
+    uint8_t *sure;  /* hostile: mg_sure of each element */
 } mg_golden;
+
+/* How much of an element of class hostile is the same whatever the order of additions. A NaN is equal to any NaN. */
+typedef enum mg_sure { MG_SURE_BITS, MG_SURE_FINITE, MG_SURE_NOTHING } mg_sure;
+
 gg_status mg_golden_load(const mg_corpus *corpus, const mg_problem *problem, mg_class cls, gg_dtype dtype,
                          mg_output output, uint64_t user_seed, mg_golden *out, char error[MG_ERROR_SIZE]);
 void mg_golden_free(mg_golden *golden);

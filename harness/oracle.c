@@ -22,23 +22,12 @@ typedef struct product {
     size_t rows, cols, depth;
 } product;
 
-/* An operand matrix in 16-bit patterns: element (i, k) stands at row_of(i) * row + k * col. */
-typedef struct operand {
-    const uint16_t *bits;
-    size_t row, col;
-    const int32_t *rows; /* row_of(i) = rows[i] / divisor along the routed index; NULL: i */
-    int32_t divisor;
-    bool rows_are_depth; /* the routed index is k (dW) */
-} operand;
-
-static double value_at(const operand *m, const double table[1 << 16], size_t i, size_t k, bool magnitude) {
-    size_t routed = m->rows_are_depth ? k : i, other = m->rows_are_depth ? i : k;
-    size_t row = m->rows ? (size_t)(m->rows[routed] / m->divisor) : routed;
-    double value = table[m->bits[row * m->row + other * m->col]];
+static double value_at(const mg_operand *m, const double table[1 << 16], size_t i, size_t k, bool magnitude) {
+    double value = table[m->bits[mg_operand_index(m, i, k)]];
     return magnitude ? fabs(value) : value;
 }
 
-static void pack(product *p, const operand *a, const operand *b, const double *table, bool magnitude) {
+static void pack(product *p, const mg_operand *a, const mg_operand *b, const double *table, bool magnitude) {
     size_t padded = (p->rows + ROWS - 1) / ROWS * ROWS;
     for (size_t i = 0; i < padded; i++)
         for (size_t k = 0; k < p->depth; k++)
@@ -67,18 +56,17 @@ static float round_up(double value) {
     return result < value ? nextafterf(result, INFINITY) : result;
 }
 
-/* The operands of expert e, whose rows in expert order start at `start`. */
-static void operands_of(const mg_problem *problem, mg_output output, const mg_inputs *in, size_t e,
-                        size_t start, operand *a, operand *b) {
+void mg_operands(const mg_problem *problem, mg_output output, const mg_inputs *in, size_t e, size_t start,
+                 mg_operand *a, mg_operand *b) {
     const size_t N = (size_t)problem->N, K = (size_t)problem->K;
     const int32_t *gather = in->gather_indices + start;
     bool gathered = problem->gemm == GG_GEMM_FIRST; /* x in token order */
-    operand x = {in->x + (gathered ? 0 : start * K), K, 1, gathered ? gather : NULL, problem->topk, false};
-    operand dy = {in->dy, N, 1, gather, 1, false};
+    mg_operand x = {in->x + (gathered ? 0 : start * K), K, 1, gathered ? gather : NULL, problem->topk, false};
+    mg_operand dy = {in->dy, N, 1, gather, 1, false};
     const uint16_t *w = in->w + e * N * K;
     switch (output) {
-    case MG_OUT_Y: *a = x, *b = (operand){w, K, 1, NULL, 1, false}; break;
-    case MG_OUT_DX: *a = dy, *b = (operand){w, 1, K, NULL, 1, false}; break;
+    case MG_OUT_Y: *a = x, *b = (mg_operand){w, K, 1, NULL, 1, false}; break;
+    case MG_OUT_DX: *a = dy, *b = (mg_operand){w, 1, K, NULL, 1, false}; break;
     default: *a = dy, *b = x, a->rows_are_depth = b->rows_are_depth = true;
     }
 }
@@ -110,8 +98,8 @@ gg_status mg_oracle(const mg_problem *problem, mg_class cls, gg_dtype dtype, mg_
     for (unsigned bits = 0; bits < 1 << 16; bits++) table[bits] = mg_float_from_bits(dtype, (uint16_t)bits);
     for (size_t e = 0, start = 0; e < E; start += (size_t)in->m_sizes[e++]) {
         size_t size = (size_t)in->m_sizes[e], first = (dw ? e * N : start) * cols;
-        operand a, b;
-        operands_of(problem, output, in, e, start, &a, &b);
+        mg_operand a, b;
+        mg_operands(problem, output, in, e, start, &a, &b);
         p.rows = dw ? N : size;
         p.cols = cols;
         p.depth = dw ? size : most_depth;

@@ -159,6 +159,7 @@ bool mg_is_committed(const mg_problem *problem, mg_class cls, gg_dtype dtype, gg
     static const unsigned y[MG_NUM_CLASSES][GG_NUM_DTYPES] = {[MG_EXACT] = {[GG_FP16] = COMMIT_FP16},
                                                               [MG_UNIT] = {[GG_BF16] = COMMIT_UNIT},
                                                               [MG_REAL] = {[GG_BF16] = COMMIT_REAL}};
+    if (cls == MG_HOSTILE) cls = MG_EXACT; /* which it is made from */
     if (cls == MG_EXACT && dtype == GG_BF16) return problem->committed & exact_bf16[output];
     return output == GG_FORWARD && problem->committed & y[cls][dtype];
 }
