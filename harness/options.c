@@ -24,6 +24,7 @@ struct option {
     size_t field;   /* offset in mg_options, for the generic stores */
     double minimum; /* of a number */
     int constant;   /* what an option without a value stores */
+    bool optional;  /* the value, which then follows a '=' */
     const char *help;
 };
 
@@ -115,6 +116,37 @@ static bool store_backend(mg_options *o, const option *row, const char *value, c
     return refuse(error, "bad value '%s' for %s: choose from cuda, sim, auto", value, row->name);
 }
 
+/* The mask of every perturbation but none, or of those named. */
+static bool store_perturb(mg_options *o, const option *row, const char *value, char error[MG_ERROR_SIZE]) {
+    char names[128];
+    size_t used = 0;
+    o->execute.perturb = 0;
+    for (mg_perturbation p = MG_PERTURB_STREAM; p < MG_NUM_PERTURBATIONS; p++) {
+        const char *name = mg_perturbation_name(p);
+        const size_t length = strlen(name);
+        used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "", name);
+        bool wanted = !value;
+        for (const char *at = value; at && *at && !wanted; at += strcspn(at, ","), at += *at == ',')
+            wanted = strcspn(at, ",") == length && !memcmp(at, name, length);
+        if (wanted) o->execute.perturb |= 1u << p;
+    }
+    size_t wanted = value != NULL;
+    for (const char *at = value; at && *at; at++) wanted += *at == ',';
+    if (!value || (size_t)__builtin_popcount(o->execute.perturb) == wanted) return true;
+    return refuse(error, "bad value '%s' for %s: choose from %s", value, row->name, names);
+}
+
+static bool store_nightly(mg_options *o, const option *row, const char *value, char error[MG_ERROR_SIZE]) {
+    o->nightly = true;
+    return store_perturb(o, row, value, error);
+}
+
+static bool store_resume(mg_options *o, const option *row, const char *value, char error[MG_ERROR_SIZE]) {
+    (void)row, (void)error;
+    o->resume = value && *value ? value : "reports/latest";
+    return true;
+}
+
 static bool store_color(mg_options *o, const option *row, const char *value, char error[MG_ERROR_SIZE]) {
     static const char *const names[] = {
         [MG_COLOR_AUTO] = "auto", [MG_COLOR_YES] = "yes", [MG_COLOR_NO] = "no"};
@@ -188,6 +220,14 @@ static const option table[] = {
      .help = "what is tested: moegemm, reference, or ./mine.so"},
     {"--repeat", "N", store_int, FIELD(execute.repeats), 1,
      .help = "launches that must agree bit by bit (default 3)"},
+    {"--perturb", "LIST", store_perturb, .optional = true,
+     .help = "each repeat in another way: stream,load,sms,base,graph,batch (all)"},
+    {"--nightly", NULL, store_nightly, .help = "20 repeats with every perturbation"},
+    {"--no-ledger", NULL, store_flag, FIELD(no_ledger),
+     .help = "do not compare output digests with earlier runs'"},
+    {"--xfail", "FILE", store_text, FIELD(xfail), .help = "cases known to fail (harness/xfail.tsv)"},
+    {"--resume", "DIR", store_resume, .optional = true,
+     .help = "go on with the run of this report (reports/latest)"},
     {"--seed", "N", store_seed, .help = "fresh data instead of the corpus's"},
     {"--generate", NULL, store_flag, FIELD(generate), .help = "first make the goldens that are missing"},
     {"--sim-limit", "N", store_double, FIELD(execute.sim_limit),
@@ -271,7 +311,7 @@ static bool looks_like_option(const char *text) {
 }
 
 static bool store_value(mg_options *o, const option *row, const char *value, char error[MG_ERROR_SIZE]) {
-    if (row->value && !value)
+    if (row->value && !value && !row->optional)
         return refuse(error, "no value for %s (usage: %s %s)", row->name, row->name, row->value);
     return row->store(o, row, value, error);
 }
@@ -287,8 +327,13 @@ static bool parse_option(mg_options *o, const char *argument, const char *next, 
     if (next && looks_like_option(next)) next = NULL;
     if (row) {
         if (equals && !row->value) return refuse(error, "%s takes no value, got '%s'", row->name, equals + 1);
-        *taken = row->value && !equals && next;
-        return store_value(o, row, !row->value ? NULL : equals ? equals + 1 : next, error);
+        *taken = row->value && !row->optional && !equals && next;
+        return store_value(o, row,
+                           !row->value     ? NULL
+                           : equals        ? equals + 1
+                           : row->optional ? NULL
+                                           : next,
+                           error);
     }
     if (argument[1] == '-') return unknown(argument, length, error);
     /* -xq, -vv, -rA, -n4: letters until one takes the rest as its value */
@@ -306,6 +351,9 @@ static bool parse_option(mg_options *o, const char *argument, const char *next, 
 }
 
 static gg_status fill_defaults(mg_options *o, char error[MG_ERROR_SIZE]) {
+    const unsigned repeated = o->execute.perturb & ~(1u << MG_PERTURB_BATCH);
+    if (!o->execute.repeats) /* each perturbation once, unless more is asked for */
+        o->execute.repeats = o->nightly ? 20 : repeated ? 1 + __builtin_popcount(repeated) : 3;
     if (!o->execute.golden_dir) {
         snprintf(o->paths[0], sizeof o->paths[0], "%s/golden", MOEGEMM_SOURCE_DIR);
         o->execute.golden_dir = o->paths[0];
@@ -326,7 +374,7 @@ gg_status mg_options_parse(mg_options *o, int argc, char **argv, char error[MG_E
         .shard = 1,
         .num_shards = 1,
         /* ten candidates is what the seeds' tests try at least */
-        .execute = {.subject = "moegemm", .repeats = 3, .sim_limit = MG_SIM_LIMIT, .autotune_limit = 10},
+        .execute = {.subject = "moegemm", .sim_limit = MG_SIM_LIMIT, .autotune_limit = 10},
         .durations = -1,
         .durations_min = 0.005,
         .show = {['f'] = true, ['E'] = true, ['m'] = true},
@@ -367,7 +415,9 @@ void mg_options_help(const char *command) {
            "FILE\n\n",
            command);
     for (const option *row = table; row < table + NUM_OPTIONS; row++) {
-        int width = printf("  %s%s%s", row->name, row->value ? " " : "", row->value ? row->value : "");
+        int width = !row->value     ? printf("  %s", row->name)
+                    : row->optional ? printf("  %s[=%s]", row->name, row->value)
+                                    : printf("  %s %s", row->name, row->value);
         printf("%*s%s\n", 24 - width, "", row->help);
     }
     printf(

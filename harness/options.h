@@ -33,10 +33,14 @@ typedef struct mg_options {
 
     /* running; of `execute`, golden_dir and cache_dir are always set */
     mg_execute_options execute;
-    int workers;       /* -n; 0 (auto) by default */
-    long max_failures; /* -x, --maxfail; 0: no limit */
-    bool generate;     /* --generate: make the goldens that are missing before running */
-    double timeout;    /* --timeout, seconds a case; 0: the runner's default */
+    bool nightly;       /* --nightly: many repeats, every perturbation */
+    bool no_ledger;     /* --no-ledger: digests are not compared with those of earlier runs */
+    const char *xfail;  /* --xfail, file; NULL: the table in the binary */
+    const char *resume; /* --resume, folder of an interrupted run's report; NULL: a new run */
+    int workers;        /* -n; 0 (auto) by default */
+    long max_failures;  /* -x, --maxfail; 0: no limit */
+    bool generate;      /* --generate: make the goldens that are missing before running */
+    double timeout;     /* --timeout, seconds a case; 0: the runner's default */
 
     /* reporting */
     int verbosity;        /* number of -v less number of -q */

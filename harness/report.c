@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -134,11 +135,16 @@ static json_t *header_json(const mg_report_header *h) {
     const gg_device *d = h->device;
     json_t *device = json_pack("{s:o, s:i, s:i, s:o, s:o}", "name", text(d->name), "cc", d->cc, "sm_count",
                                d->sm_count, "driver", text(d->driver), "compiler", text(d->compiler));
-    return json_pack("{s:i, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:i, s:I, s:I, s:I}", "schema", SCHEMA,
-                     "version", MG_VERSION, "commit", MG_COMMIT, "time", now, "device", device, "backend",
-                     text(h->backend), "subject", text(h->subject), "command", text(h->command), "repro",
-                     text(h->repro), "workers", h->workers, "selected", (json_int_t)h->selected, "deselected",
-                     (json_int_t)h->deselected, "seed", (json_int_t)h->user_seed);
+    json_t *value =
+        json_pack("{s:i, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:i, s:I, s:I, s:I}", "schema", SCHEMA,
+                  "version", MG_VERSION, "commit", MG_COMMIT, "time", now, "device", device, "backend",
+                  text(h->backend), "subject", text(h->subject), "command", text(h->command), "repro",
+                  text(h->repro), "workers", h->workers, "selected", (json_int_t)h->selected, "deselected",
+                  (json_int_t)h->deselected, "seed", (json_int_t)h->user_seed);
+    json_t *words = h->arguments ? json_array() : NULL;
+    for (size_t i = 0; words && h->arguments[i]; i++) json_array_append_new(words, text(h->arguments[i]));
+    if (words) json_object_set_new(value, "arguments", words);
+    return value;
 }
 
 static json_t *summary_json(const mg_report_summary *s) {
@@ -175,27 +181,58 @@ out:
     return status;
 }
 
-gg_status mg_report_open(mg_report **out, const char *dir, const mg_report_header *header,
-                         char error[MG_ERROR_SIZE]) {
-    gg_status status = make_folders(dir, error);
-    mg_report *report = NULL;
-    if (status) return status;
-    if (!(report = calloc(1, sizeof *report))) {
+static gg_status new_report(mg_report **out, const char *dir, const char *golden_dir, int flags,
+                            char error[MG_ERROR_SIZE]) {
+    mg_report *report = *out = calloc(1, sizeof *report);
+    if (!report) {
         snprintf(error, MG_ERROR_SIZE, "out of memory");
         return GG_ERR_MEMORY;
     }
     snprintf(report->path, sizeof report->path, "%s/results.jsonl", dir);
-    snprintf(report->golden_dir, sizeof report->golden_dir, "%s",
-             header->golden_dir ? header->golden_dir : "");
-    report->fd = open(report->path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0666);
-    status = report->fd < 0 ? mg_cannot_write(report->path, error)
-                            : write_line(report, header_json(header), error);
+    snprintf(report->golden_dir, sizeof report->golden_dir, "%s", golden_dir ? golden_dir : "");
+    report->fd = open(report->path, O_WRONLY | O_APPEND | O_CLOEXEC | flags, 0666);
+    return report->fd < 0 ? mg_cannot_write(report->path, error) : GG_OK;
+}
+
+gg_status mg_report_open(mg_report **out, const char *dir, const mg_report_header *header,
+                         char error[MG_ERROR_SIZE]) {
+    mg_report *report = NULL;
+    gg_status status = make_folders(dir, error);
+    if (!status) status = new_report(&report, dir, header->golden_dir, O_CREAT | O_TRUNC, error);
+    if (!status) {
+        flock(report->fd,
+              LOCK_EX | LOCK_NB); /* for mg_report_reopen; a file that takes no lock does without */
+        status = write_line(report, header_json(header), error);
+    }
+    if (status) mg_report_close(report);
+    *out = status ? NULL : report;
+    return status;
+}
+
+gg_status mg_report_reopen(mg_report **out, const char *dir, const char *golden_dir, off_t size,
+                           char error[MG_ERROR_SIZE]) {
+    enum { TRIES = 50, TRY_MS = 100 }; /* workers of a killed run hold the lock until they are gone, too */
+    mg_report *report = NULL;
+    gg_status status = new_report(&report, dir, golden_dir, 0, error);
+    int tries = 0;
+    while (!status && flock(report->fd, LOCK_EX | LOCK_NB)) {
+        if (errno == EWOULDBLOCK && ++tries < TRIES) {
+            nanosleep(&(struct timespec){.tv_nsec = TRY_MS * 1000000}, NULL);
+            continue;
+        }
+        snprintf(error, MG_ERROR_SIZE, "cannot resume '%.300s': %s (stop the run that writes it)",
+                 report->path, errno == EWOULDBLOCK ? "it is being written" : strerror(errno));
+        status = GG_ERR_IO;
+    }
+    if (!status && ftruncate(report->fd, size)) status = mg_cannot_write(report->path, error);
     if (status) {
         mg_report_close(report);
-        return status;
+        report = NULL;
+    } else {
+        report->size = size;
     }
     *out = report;
-    return GG_OK;
+    return status;
 }
 
 void mg_report_close(mg_report *report) {

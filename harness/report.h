@@ -3,13 +3,17 @@
 #ifndef MG_REPORT_H
 #define MG_REPORT_H
 
+#include <sys/types.h>
+
 #include "result.h"
 
 typedef struct mg_report mg_report; /* an open results.jsonl */
 
 typedef struct mg_report_header {
     const char *command; /* as typed */
-    const char *repro;   /* what a repro line needs before the id, for example "./run_tests.sh --seed 3" */
+    const char *const
+        *arguments;    /* the words of it after the subcommand, ended by NULL, for --resume; NULL: none */
+    const char *repro; /* what a repro line needs before the id, for example "./run_tests.sh --seed 3" */
     const char *backend, *subject;
     const gg_device *device;
     const char *golden_dir; /* for the routing beside a wrong output; NULL: leave it out */
@@ -29,6 +33,9 @@ typedef struct mg_report_summary {
  * ..." and name the fix. */
 gg_status mg_report_open(mg_report **out, const char *dir, const mg_report_header *header,
                          char error[MG_ERROR_SIZE]);
+/* Goes on with the results.jsonl of an interrupted run, from its first `size` bytes; refuses while that run is alive. */
+gg_status mg_report_reopen(mg_report **out, const char *dir, const char *golden_dir, off_t size,
+                           char error[MG_ERROR_SIZE]);
 /* One line, one write; on a failure the file still ends with the last whole line. `c` may be NULL. */
 gg_status mg_report_add(mg_report *report, const char *id, const mg_case *c, const mg_result *result,
                         char error[MG_ERROR_SIZE]);

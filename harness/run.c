@@ -6,12 +6,15 @@
 #include <unistd.h>
 
 #include "commands.h"
+#include "ledger.h"
 #include "prepare.h"
 #include "report.h"
+#include "resume.h"
 #include "runner.h"
 #include "select.h"
 #include "summary.h"
 #include "version.h"
+#include "xfail.h"
 
 /* How a backend is run unless told otherwise. */
 static const struct way {
@@ -45,6 +48,11 @@ typedef struct run {
     double running; /* seconds its cases took */
     mg_report_summary summary;
     char *repro, *command;
+    char **words;      /* as typed, argv[0] first, ended by NULL */
+    char **parsed;     /* with those of the run that is resumed; NULL: argv */
+    mg_resume *resume; /* NULL: a new run */
+    mg_ledger *ledger; /* NULL: none is kept */
+    mg_xfail *xfail;
     char dir[GG_PATH_SIZE];
     bool stopped_early; /* by --maxfail */
     bool lost_report;   /* results cannot be written */
@@ -98,6 +106,16 @@ static char *join_command(int argc, char **argv) {
     return text;
 }
 
+static void put_perturb(FILE *out, const mg_execute_options *e) {
+    const char *separator = " --perturb=";
+    for (mg_perturbation p = MG_PERTURB_STREAM; p < MG_NUM_PERTURBATIONS; p++)
+        if (e->perturb & 1u << p) {
+            fprintf(out, "%s%s", separator, mg_perturbation_name(p));
+            separator = ",";
+        }
+    fprintf(out, " --repeat %d", e->repeats);
+}
+
 /* What must precede an id to get the same result again: the options that change it. */
 static char *join_repro(const mg_execute_options *e) {
     char *text = NULL;
@@ -108,6 +126,7 @@ static char *join_repro(const mg_execute_options *e) {
     if (e->backend) fprintf(out, " --backend %s", e->backend);
     if (e->user_seed) fprintf(out, " --seed %llu", (unsigned long long)e->user_seed);
     if (e->debug) fputs(" --debug", out);
+    if (e->perturb) put_perturb(out, e);
     if (e->subject && strcmp(e->subject, "moegemm")) {
         fputs(" --subject ", out);
         put_word(out, e->subject);
@@ -130,10 +149,7 @@ static const struct way *way_of(const char *backend) {
 /* --- results
  * ----------------------------------------------------------------------------------------------------- */
 
-/* Takes in one result, wherever it was made; false when the run is to end. */
-static bool record(void *user, const mg_result *result) {
-    run *r = user;
-    const char *id = r->selection.ids[result->index];
+static void count(run *r, const char *id, const mg_result *result) {
     r->outcomes[r->num_outcomes++] = (mg_outcome){
         .id = id,
         .verdict = result->verdict,
@@ -141,13 +157,35 @@ static bool record(void *user, const mg_result *result) {
         .message = *result->message ? strdup(result->message) : NULL,
     };
     r->summary.counts[result->verdict]++;
-    mg_progress_case(&r->progress, id, result);
-    if (mg_report_add(r->report, id, &r->cases.items[result->index], result, r->error)) {
+    r->failures += mg_verdict_bad(result->verdict);
+}
+
+/* Takes in one result, wherever it was made; false when the run is to end. */
+static bool record(void *user, const mg_result *made) {
+    run *r = user;
+    const char *id = r->selection.ids[made->index];
+    mg_result result = *made;
+    if (r->ledger && mg_ledger_check(r->ledger, id, &result, r->error)) r->lost_report = true;
+    mg_xfail_apply(r->xfail, id, &result);
+    count(r, id, &result);
+    mg_progress_case(&r->progress, id, &result);
+    if (!r->lost_report && mg_report_add(r->report, id, &r->cases.items[result.index], &result, r->error))
         r->lost_report = true;
-        return false;
+    if (mg_verdict_bad(result.verdict) && r->failures == r->options->max_failures) r->stopped_early = true;
+    return !r->stopped_early && !r->lost_report;
+}
+
+/* What an interrupted run has left is taken in as it is; `done` (by index in the table) says which. */
+static gg_status take_over(run *r, bool *done) {
+    const size_t num_ids = r->selection.num_ids;
+    for (size_t i = 0; r->resume && i < mg_resume_count(r->resume); i++) {
+        mg_result result;
+        gg_status status = mg_resume_result(r->resume, i, r->selection.ids, num_ids, &result, r->error);
+        if (status) return status;
+        done[result.index] = true;
+        count(r, r->selection.ids[result.index], &result);
     }
-    if (mg_verdict_bad(result->verdict) && ++r->failures == r->options->max_failures) r->stopped_early = true;
-    return !r->stopped_early;
+    return GG_OK;
 }
 
 static void tick(void *user) {
@@ -169,6 +207,9 @@ static void print_header(run *r) {
                 mg_paint_code(&r->progress, MG_PLAIN), MG_COMMIT, r->execute.subject);
         fprintf(out, "%s: %s (%s, %d multiprocessors), %d worker%s\n", r->place.backend, d->name,
                 r->place.target.arch, d->sm_count, r->workers, r->workers == 1 ? "" : "s");
+        if (r->resume)
+            fprintf(out, "resuming '%s': %zu results are there\n", r->options->resume,
+                    mg_resume_count(r->resume));
         if (*r->selection.note) fprintf(out, "%s\n", r->selection.note);
     }
     if (r->progress.verbosity > -2)
@@ -177,22 +218,28 @@ static void print_header(run *r) {
     fflush(out);
 }
 
-/* Parts the selection into what runs and what is skipped. */
-static bool part(run *r) {
+/* Parts the selection into what has run, what runs and what is skipped. */
+static gg_status part(run *r) {
     size_t n = r->selection.count;
+    gg_status status = GG_ERR_MEMORY;
+    bool *done = calloc(r->selection.num_ids, sizeof *done);
     r->order = malloc(n * sizeof *r->order);
     r->skipped = malloc(n * sizeof *r->skipped);
     r->outcomes = calloc(n, sizeof *r->outcomes);
-    if (!r->order || !r->skipped || !r->outcomes) return false;
+    snprintf(r->error, sizeof r->error, "out of memory");
+    if (!done || !r->order || !r->skipped || !r->outcomes || (status = take_over(r, done))) goto out;
     for (size_t i = 0; i < n; i++) {
         uint32_t index = r->selection.indices[i];
         char reason[MG_ERROR_SIZE];
+        if (done[index]) continue;
         if (mg_execute_skips(&r->execute, &r->place.device, &r->cases.items[index], reason))
             r->skipped[r->num_skipped++] = index;
         else
             r->order[r->count++] = index;
     }
-    return true;
+out:
+    free(done);
+    return status;
 }
 
 static void record_skipped(run *r) {
@@ -243,6 +290,7 @@ static gg_status run_all(run *r, mg_kernels *kernels) {
     const struct way *way = way_of(r->place.backend);
     double before = mg_now();
     mg_progress_begin(&r->progress, "running", r->selection.count);
+    r->progress.done = r->num_outcomes; /* by the run that is resumed */
     record_skipped(r);
     size_t failed;
     mg_kernels_compiled(kernels, &failed);
@@ -347,6 +395,7 @@ static int finish(run *r, gg_status status) {
 
 static gg_status open_report(run *r) {
     const mg_report_header header = {.command = r->command,
+                                     .arguments = (const char *const *)r->words + 1,
                                      .repro = r->repro,
                                      .backend = r->place.backend,
                                      .subject = r->execute.subject,
@@ -356,6 +405,13 @@ static gg_status open_report(run *r) {
                                      .deselected = r->selection.deselected,
                                      .workers = r->workers,
                                      .user_seed = r->execute.user_seed};
+    if (r->resume) {
+        snprintf(r->dir, sizeof r->dir, "%s", r->options->resume);
+        gg_status status = mg_resume_matches(r->resume, &header, r->error);
+        return status ? status
+                      : mg_report_reopen(&r->report, r->dir, header.golden_dir, mg_resume_size(r->resume),
+                                         r->error);
+    }
     if (r->options->report)
         snprintf(r->dir, sizeof r->dir, "%s", r->options->report);
     else
@@ -375,8 +431,12 @@ static int carry_out(run *r) {
     r->workers = r->options->workers > 0 ? r->options->workers : count_cores();
     if (r->options->workers <= 0 && r->workers > way->most_workers) r->workers = way->most_workers;
     print_header(r);
-    if (!part(r)) return fail("out of memory");
-    if (open_report(r)) return fail(r->error);
+    const mg_ledger_run key = {
+        .subject = r->execute.subject, .device = &r->place.device, .user_seed = r->execute.user_seed};
+    if (open_report(r) || part(r)) return fail(r->error);
+    if (mg_xfail_open(&r->xfail, r->options->xfail, r->place.target.arch, r->error)) return fail(r->error);
+    if (!r->options->no_ledger && mg_ledger_open(&r->ledger, r->execute.cache_dir, &key, r->error))
+        return fail(r->error);
     status = prepare(r, &kernels);
     if (!status && !ended(r)) status = run_all(r, kernels);
     int code = finish(r, status);
@@ -398,12 +458,26 @@ static int select_and_run(run *r, double begun) {
     return carry_out(r);
 }
 
+/* The words of this command and, before them, those of the run that it resumes. */
+static gg_status read_words(run *r, mg_options *options, int argc, char **argv) {
+    char **words = calloc((size_t)argc + 1, sizeof *words);
+    r->command = join_command(argc, argv); /* before parsing reorders it */
+    r->words = words;
+    snprintf(r->error, sizeof r->error, "out of memory");
+    if (!words || !r->command) return GG_ERR_MEMORY;
+    memcpy(words, argv, (size_t)argc * sizeof *words);
+    gg_status status = mg_options_parse(options, argc, argv, r->error);
+    if (status || !options->resume) return status;
+    if ((status = mg_resume_open(&r->resume, options->resume, r->error))) return status;
+    if (!(r->parsed = mg_resume_words(r->resume, argc, words, &argc))) return GG_ERR_MEMORY;
+    return mg_options_parse(options, argc, r->parsed, r->error);
+}
+
 int mg_run_main(int argc, char **argv) {
     mg_options options;
     run r = {.options = &options, .begun = mg_now()};
-    r.command = join_command(argc, argv); /* before parsing reorders it */
     int code;
-    if (mg_options_parse(&options, argc, argv, r.error)) {
+    if (read_words(&r, &options, argc, argv)) {
         code = mg_options_fail("run", r.error);
     } else if (options.action == MG_ACTION_HELP) {
         mg_options_help("run");
@@ -416,10 +490,15 @@ int mg_run_main(int argc, char **argv) {
         r.execute = options.execute;
         r.repro = join_repro(&options.execute);
         mg_progress_init(&r.progress, stdout, options.color, options.verbosity);
-        code = r.command && r.repro ? select_and_run(&r, r.begun) : fail("out of memory");
+        code = r.repro ? select_and_run(&r, r.begun) : fail("out of memory");
     }
     for (size_t i = 0; i < r.num_outcomes; i++) free(r.outcomes[i].message);
     mg_report_close(r.report);
+    mg_ledger_close(r.ledger);
+    mg_xfail_close(r.xfail);
+    mg_resume_close(r.resume);
+    free(r.parsed);
+    free(r.words);
     free(r.outcomes);
     free(r.skipped);
     free(r.order);

@@ -127,6 +127,17 @@ static void test_values(void **state) {
     CHECK("-rap", o.show['p'] && o.show['s']);
     CHECK("id[1] -q @file",
           o.num_arguments == 2 && !strcmp(o.arguments[0], "id[1]") && !strcmp(o.arguments[1], "@file"));
+    const unsigned all = (1u << MG_NUM_PERTURBATIONS) - (1u << MG_PERTURB_STREAM);
+    CHECK("", o.execute.repeats == 3 && !o.execute.perturb && !o.no_ledger && !o.resume && !o.xfail);
+    CHECK("--perturb", o.execute.perturb == all && o.execute.repeats == 6);
+    CHECK("--perturb x", o.num_arguments == 1); /* a value follows a '=' */
+    CHECK("--perturb=base,load",
+          o.execute.repeats == 3 && o.execute.perturb == (1u << MG_PERTURB_BASE | 1u << MG_PERTURB_LOAD));
+    CHECK("--perturb=batch", o.execute.repeats == 3 && o.execute.perturb == 1u << MG_PERTURB_BATCH);
+    CHECK("--perturb --repeat 9", o.execute.repeats == 9);
+    CHECK("--nightly", o.execute.perturb == all && o.execute.repeats == 20);
+    CHECK("--no-ledger --xfail a --resume", o.no_ledger && !strcmp(o.resume, "reports/latest"));
+    CHECK("--resume=b", !strcmp(o.resume, "b"));
     CHECK("-- -k", o.num_arguments == 1 && !strcmp(o.arguments[0], "-k") && !o.keyword);
 #undef CHECK
 }
@@ -141,8 +152,14 @@ static void test_mistakes(void **state) {
         {"--junit-xml=a", "unknown option '--junit-xml' (did you mean '--junitxml'?)"},
         {"--shrad 1/2", "unknown option '--shrad' (did you mean '--shard'?)"},
         {"--something-else", "unknown option '--something-else'"},
-        {"--perturb", "unknown option '--perturb'"}, /* a later issue */
-        {"--nightly", "unknown option '--nightly'"},
+        {"--perturb=wind",
+         "bad value 'wind' for --perturb: choose from stream, load, sms, base, graph, batch"},
+        {"--perturb=load,wind",
+         "bad value 'load,wind' for --perturb: choose from stream, load, sms, base, graph, batch"},
+        {"--perturb=none",
+         "bad value 'none' for --perturb: choose from stream, load, sms, base, graph, batch"},
+        {"--perturb=", "bad value '' for --perturb: choose from stream, load, sms, base, graph, batch"},
+        {"--nightly=1", "--nightly takes no value, got '1'"},
         {"-Q", "unknown option '-Q'"},
         {"-qZ", "unknown option '-qZ'"},
         {"-k", "no value for -k (usage: -k EXPR)"},

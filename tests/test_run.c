@@ -301,7 +301,7 @@ static void test_disk_fills(void **state) {
     world *w = *state;
     bool whole;
     char line[64];
-    RUN(w, "-k", SELECTION, "--file-limit=2048");
+    RUN(w, "-k", SELECTION, "--no-ledger", "--file-limit=2048");
     assert_int_equal(w->status, 3);
     assert_int_equal(lines_of(w->err), 1);
     expect_has(w->err, "error: cannot write '");
