@@ -74,7 +74,9 @@ typedef struct gg_problem {
 
 #define GG_MAINLOOPS(X)                                                                                      \
     X(GG_REFERENCE, "reference") /* naive, one thread an output element; tile, warps and stages unused */    \
-    X(GG_MMA_SYNC, "mma_sync")   /* cp.async or TMA loads, ldmatrix, mma.sync; sm_80 and after */
+    X(GG_MMA_SYNC, "mma_sync")   /* cp.async or TMA loads, ldmatrix, mma.sync; sm_80 and after */            \
+    X(GG_WGMMA,                                                                                              \
+      "wgmma") /* sm_90a: producer and consumer warpgroups, wgmma; num_warps counts consumer warps */
 
 typedef enum gg_mainloop {
 #define X(name, text) name,
@@ -130,13 +132,14 @@ typedef struct gg_plan {
         [GG_MACROS_SIZE];   /* "NAME=VALUE" separated by single spaces; with source, the kernel's identity */
     uint32_t grid, threads; /* blocks, threads a block */
     uint32_t smem_bytes;    /* dynamic shared memory a block */
+    uint32_t box_rows;      /* rows of a TMA box at most */
     bool empty;             /* no rows: nothing to launch (dW still zeroes its output) */
 } gg_plan;
 
 const char *gg_status_string(gg_status status);
 const char *gg_op_name(gg_op op);             /* "forward", "dX", "dW" */
 const char *gg_dtype_name(gg_dtype dtype);    /* "bf16", "fp16" */
-const char *gg_mainloop_name(gg_mainloop ml); /* "reference", "mma_sync" */
+const char *gg_mainloop_name(gg_mainloop ml); /* "mma_sync" ... */
 
 /* Turns problem and config into a plan, or refuses (GG_ERR_REFUSED, GG_ERR_ARGUMENT) with a one-line reason. Pure. */
 gg_status gg_plan_make(const gg_problem *problem, const gg_config *config, const gg_device *device,

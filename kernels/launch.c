@@ -77,6 +77,7 @@ static gg_tensor_map_spec map_spec(const gg_plan *plan, const struct tensor *t, 
     const gg_problem *p = &plan->problem;
     uint64_t columns = (uint64_t)(t->columns_n ? p->N : p->K);
     uint64_t rows = (uint64_t)(t->weights ? p->N : p->T * p->topk);
+    uint32_t block_rows = (uint32_t)(t->weights ? plan->config.block_n : plan->config.block_m);
     int block_columns = t->columns_n ? plan->config.block_n : plan->config.block_k;
     return (gg_tensor_map_spec){
         .base = base,
@@ -84,7 +85,7 @@ static gg_tensor_map_spec map_spec(const gg_plan *plan, const struct tensor *t, 
         .dims = {columns, rows, (uint64_t)p->E},
         .strides = {columns * 2, rows * columns * 2},
         .box = {(uint32_t)(block_columns < PANEL_COLUMNS ? block_columns : PANEL_COLUMNS),
-                (uint32_t)(t->weights ? plan->config.block_n : plan->config.block_m), 1},
+                block_rows < plan->box_rows ? block_rows : plan->box_rows, 1},
     };
 }
 

@@ -9,10 +9,14 @@
 enum {
     REFERENCE_THREADS = 256, /* fixed in device/reference.cu */
     REGISTERS_PER_SM = 65536,
-    REGISTERS_BESIDE_ACC = 64, /* addresses, fragments and the walk; the compiler's reports show 40 to 70 */
-    MAX_ACC = 128,             /* accumulators a thread; more spills with 255 registers a thread */
-    MAX_BLOCKS_PER_SM = 4,     /* more only adds starts: the kernels are persistent */
-    BLOCK_SMEM_RESERVED = 1024 /* what the hardware keeps for itself per block */
+    REGISTERS_BESIDE_ACC = 64,  /* addresses, fragments and the walk; the compiler's reports show 40 to 70 */
+    MAX_ACC = 128,              /* accumulators a thread; more spills with 255 registers a thread */
+    MAX_BLOCKS_PER_SM = 4,      /* more only adds starts: the kernels are persistent */
+    BLOCK_SMEM_RESERVED = 1024, /* what the hardware keeps for itself per block */
+    MAX_BOX_ROWS = 256,         /* of a tensor map's box */
+    WGMMA_STEP = 64,            /* reduction a stage: one 128-byte swizzle span */
+    WGMMA_BOX_ROWS = 64,
+    WGMMA_PIECE_BYTES = 64 * 64 * 2 /* staged output; two for each consumer warpgroup */
 };
 
 /* The operand roles of each op; the twin of device/tile.h. */
@@ -142,6 +146,23 @@ static int split_warps(int rows, int cols, int num_warps) {
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 
+/* Tiles that could exist for any routing. */
+static int64_t most_tiles(const gg_problem *p, int rows, int cols) {
+    int64_t M = p->T * p->topk;
+    int64_t row_tiles = p->op == GG_DW ? p->E * ceil_div(p->N, rows) : M / rows + min64(p->E, M);
+    return row_tiles * ceil_div(p->op == GG_FORWARD ? p->N : p->K, cols);
+}
+
+static void add_tile_macros(const gg_problem *p, const gg_config *c, int warps_rows, gg_plan *plan) {
+    const roles *r = &op_roles[p->op];
+    snprintf(
+        plan->macros + strlen(plan->macros), GG_MACROS_SIZE - strlen(plan->macros),
+        " BLOCK_SIZE_M=%d BLOCK_SIZE_N=%d BLOCK_SIZE_K=%d NUM_WARPS=%d WARPS_ROWS=%d NUM_STAGES=%d TMA_A=%d "
+        "TMA_B=%d TMA_STORE=%d",
+        c->block_m, c->block_n, c->block_k, c->num_warps, warps_rows, c->num_stages, !!(c->tma & r->tma_a),
+        !!(c->tma & r->tma_b), !!(c->tma & GG_TMA_STORE));
+}
+
 static gg_status plan_mma_sync(const gg_problem *p, const gg_config *c, const gg_device *device,
                                gg_plan *plan, char reason[GG_REASON_SIZE]) {
     if (device->cc < 80) REFUSE("mma_sync needs sm_80 or later, '%s' is sm_%d", device->name, device->cc);
@@ -173,26 +194,54 @@ static gg_status plan_mma_sync(const gg_problem *p, const gg_config *c, const gg
         REFUSE("%d stages of this tile need %lld bytes of shared memory; '%s' has %u a block", c->num_stages,
                (long long)smem, device->name, device->smem_per_block);
 
-    const roles *r = &op_roles[p->op];
-    snprintf(
-        plan->macros + strlen(plan->macros), GG_MACROS_SIZE - strlen(plan->macros),
-        " BLOCK_SIZE_M=%d BLOCK_SIZE_N=%d BLOCK_SIZE_K=%d NUM_WARPS=%d WARPS_ROWS=%d NUM_STAGES=%d TMA_A=%d "
-        "TMA_B=%d TMA_STORE=%d",
-        c->block_m, c->block_n, c->block_k, w, warps_rows, c->num_stages, !!(c->tma & r->tma_a),
-        !!(c->tma & r->tma_b), !!(c->tma & GG_TMA_STORE));
+    add_tile_macros(p, c, warps_rows, plan);
     plan->source = "mma_sync.cu";
     plan->threads = (uint32_t)threads;
     plan->smem_bytes = (uint32_t)smem;
+    plan->box_rows = MAX_BOX_ROWS;
 
     /* No more blocks than tiles could exist for any routing, nor than can be resident. */
-    int64_t M = p->T * p->topk;
-    int64_t row_tiles = p->op == GG_DW ? p->E * ceil_div(p->N, rows) : M / rows + min64(p->E, M);
-    int64_t tiles = row_tiles * ceil_div(p->op == GG_FORWARD ? p->N : p->K, cols);
     int64_t resident =
         min64(device->smem_per_sm / (smem + BLOCK_SMEM_RESERVED), device->threads_per_sm / threads);
     resident = min64(resident, REGISTERS_PER_SM / (threads * (acc + REGISTERS_BESIDE_ACC)));
     resident = min64(resident < 1 ? 1 : resident, MAX_BLOCKS_PER_SM);
-    plan->grid = (uint32_t)min64(tiles, resident * device->sm_count);
+    plan->grid = (uint32_t)min64(most_tiles(p, rows, cols), resident * device->sm_count);
+    return GG_OK;
+}
+
+static gg_status plan_wgmma(const gg_problem *p, const gg_config *c, const gg_device *device, gg_plan *plan,
+                            char reason[GG_REASON_SIZE]) {
+    if (device->cc != 90) REFUSE("wgmma needs sm_90a, '%s' is sm_%d", device->name, device->cc);
+    int rows, cols, step, w = c->num_warps;
+    tile_shape(p->op, c, &rows, &cols, &step);
+    /* the instruction's two sides; the twin of device/wgmma_tile.h */
+    int p_size = p->op == GG_DW ? rows : cols, q_size = p->op == GG_DW ? cols : rows;
+    if (w != 4 && w != 8)
+        REFUSE("num_warps is %d; wgmma takes 4 or 8, one or two warpgroups of consumers", w);
+    if (step != WGMMA_STEP)
+        REFUSE("reduction block is %d; wgmma takes %d, one swizzle span", step, WGMMA_STEP);
+    if (q_size != 64 && q_size != 128 && q_size != 256)
+        REFUSE("output tile %dx%d: wgmma takes 64, 128 or 256 %s", rows, cols,
+               p->op == GG_DW ? "columns" : "rows");
+    if (p_size != 64 && p_size != 128 && p_size != 256)
+        REFUSE("output tile %dx%d: wgmma takes 64, 128 or 256 %s", rows, cols,
+               p->op == GG_DW ? "rows" : "columns");
+    if (p_size < 16 * w) REFUSE("output tile %dx%d is too small for %d warps of wgmma", rows, cols, w);
+    int acc = p_size * q_size / (w * 32);
+    if (acc > MAX_ACC)
+        REFUSE("output tile %dx%d needs %d accumulators a thread with %d warps; at most %d fit in registers",
+               rows, cols, acc, w, MAX_ACC);
+    if (c->num_stages < 2 || c->num_stages > 8) REFUSE("num_stages is %d; wgmma takes 2 to 8", c->num_stages);
+    int64_t smem = (int64_t)c->num_stages * ((rows + cols) * step * 2 + 16) + w / 4 * 2 * WGMMA_PIECE_BYTES;
+    if (smem > device->smem_per_block)
+        REFUSE("%d stages of this tile need %lld bytes of shared memory; '%s' has %u a block", c->num_stages,
+               (long long)smem, device->name, device->smem_per_block);
+    add_tile_macros(p, c, 1, plan);
+    plan->source = "wgmma.cu";
+    plan->threads = (uint32_t)(w + 4) * 32;
+    plan->smem_bytes = (uint32_t)smem;
+    plan->box_rows = WGMMA_BOX_ROWS;
+    plan->grid = (uint32_t)min64(most_tiles(p, rows, cols), device->sm_count);
     return GG_OK;
 }
 
@@ -216,6 +265,7 @@ static gg_status (*const planners[GG_NUM_MAINLOOPS])(const gg_problem *, const g
                                                      gg_plan *, char[GG_REASON_SIZE]) = {
     [GG_REFERENCE] = plan_reference,
     [GG_MMA_SYNC] = plan_mma_sync,
+    [GG_WGMMA] = plan_wgmma,
 };
 
 gg_status gg_plan_make(const gg_problem *p, const gg_config *c, const gg_device *device, gg_plan *plan,

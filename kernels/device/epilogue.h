@@ -6,14 +6,7 @@
 #define GG_EPILOGUE_H
 
 #include "mma.h"
-#include "scheduler.h"
-
-/* One output value: rounded, and with fuse_mul_post multiplied and rounded again (weight already in the
- * dtype). */
-DEVICE u32 output_value(float sum, float weight) {
-    u16 y = round_to_dtype(sum);
-    return FUSE_MUL_POST ? round_to_dtype(mul_f32(float_from_dtype(y), weight)) : y;
-}
+#include "output.h"
 
 /* Writes this thread's accumulators into the staged tile: lane l of an m16n8 fragment holds columns 2*(l%4),
  * +1 of rows l/4 and l/4 + 8. */
@@ -23,10 +16,7 @@ DEVICE void stage_output(const gemm_params *p, const output_tile *tile,
     UNROLL for (int i = 0; i < FRAGMENTS_M; i++) {
         UNROLL for (int half = 0; half < 2; half++) {
             int row = warp_row + i * 16 + lane / 4 + half * 8;
-            float weight = 1.0f;
-            if (FUSE_MUL_POST && tile->row + row < tile->row_limit)
-                weight = float_from_dtype(
-                    round_to_dtype(p->topk_weights[gathered_row(p, GATHER_SLOT, tile->row + row)]));
+            float weight = row_weight(p, tile, tile->row + row);
             UNROLL for (int j = 0; j < FRAGMENTS_N; j++) {
                 u32 low = output_value(acc[i][j][half * 2], weight);
                 u32 high = output_value(acc[i][j][half * 2 + 1], weight);

@@ -236,6 +236,9 @@ DEVICE void wgmma_fence(void) { asm volatile("wgmma.fence.sync.aligned;" ::: "me
 DEVICE void wgmma_commit(void) { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 /* until at most N (a constant) of the newest groups are pending */
 #define wgmma_wait(N) asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory")
+/* keeps the compiler from moving uses of d[0..count) before the wgmma_wait that precedes this; no instruction */
+#define wgmma_hold(d, count)                                                                                 \
+    do { UNROLL for (int i_ = 0; i_ < (count); i_++) asm volatile("" : "+f"((d)[i_])::"memory"); } while (0)
 /* registers a thread of this warp may use from here on; N a constant, a multiple of 8; all warps of a
  * warpgroup */
 #define setmaxnreg_dec(N) asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(N))

@@ -5,6 +5,18 @@
 
 #include "scheduler.h"
 
+/* A position in the ring: stage `slot`, filled for the (2 * n + parity)-th time. */
+typedef struct ring_position {
+    u32 slot, parity;
+} ring_position;
+
+DEVICE void ring_advance(ring_position *at) {
+    if (++at->slot == NUM_STAGES) {
+        at->slot = 0;
+        at->parity ^= 1;
+    }
+}
+
 /* A rectangle of a row-major matrix with `ld` columns goes to a tile_rows x tile_cols tile at `dst`. Row r
  * comes from gathered_row(row + r), column c from col + c; outside row_limit and col_limit the tile is zero.
  * Limits cut whole chunks: N and K are multiples of 8. */
@@ -21,16 +33,18 @@ DEVICE void load_by_cp_async(const gemm_params *p, u32 dst, int tile_rows, int t
 }
 
 #if USES_TMA_LOADS
-/* The same by TMA, issued by one thread: what lies outside the map is zero, and counts as bytes of `barrier`
- * too. A matrix of w has the expert as its third coordinate (expert >= 0). */
-DEVICE void load_by_tma(u32 dst, int tile_rows, int tile_cols, const tensor_map *map, i64 row, i32 col,
-                        i32 expert, u32 barrier) {
+/* The first `rows` rows of such a tile by TMA, in boxes of box_rows, issued by one thread: what lies outside the map is
+ * zero, and counts as bytes of `barrier` too. A matrix of w has the expert as its third coordinate (expert >= 0). */
+DEVICE void load_by_tma(u32 dst, int tile_rows, int tile_cols, int box_rows, int rows, const tensor_map *map,
+                        i64 row, i32 col, i32 expert, u32 barrier) {
     UNROLL for (int c = 0; c < tile_cols; c += PANEL_COLS(tile_cols)) {
-        u32 panel = dst + (u32)(c * tile_rows * 2);
-        if (expert >= 0)
-            tma_load_3d(panel, map, col + c, (i32)row, expert, barrier);
-        else
-            tma_load_2d(panel, map, col + c, (i32)row, barrier);
+        for (int r = 0; r < rows; r += box_rows) {
+            u32 box = dst + (u32)(c * tile_rows * 2 + r * PANEL_COLS(tile_cols) * 2);
+            if (expert >= 0)
+                tma_load_3d(box, map, col + c, (i32)row + r, expert, barrier);
+            else
+                tma_load_2d(box, map, col + c, (i32)row + r, barrier);
+        }
     }
 }
 #endif
@@ -56,9 +70,10 @@ DEVICE void load_stage(const gemm_params *p, const output_tile *tile, i64 step, 
     if (threadIdx.x == 0) {
         mbarrier_arrive_expect_tx(barrier, by_tma ? TMA_A * A_TILE_BYTES + TMA_B * B_TILE_BYTES : 0);
         if (TMA_A && by_tma)
-            load_by_tma(stage_a, A_TILE_ROWS, A_TILE_COLS, &p->map_a, row_a, col_a, -1, barrier);
+            load_by_tma(stage_a, A_TILE_ROWS, A_TILE_COLS, A_TILE_ROWS, A_TILE_ROWS, &p->map_a, row_a, col_a,
+                        -1, barrier);
         if (TMA_B && by_tma)
-            load_by_tma(stage_b, B_TILE_ROWS, B_TILE_COLS, &p->map_b, row_b, col_b,
+            load_by_tma(stage_b, B_TILE_ROWS, B_TILE_COLS, B_TILE_ROWS, B_TILE_ROWS, &p->map_b, row_b, col_b,
                         OP == OP_DW ? -1 : tile->expert, barrier);
     }
 #endif

@@ -7,18 +7,6 @@
 #define MIN_BLOCKS 1
 #endif
 
-/* A position in the ring: stage `slot`, filled for the (2 * n + parity)-th time. */
-typedef struct ring_position {
-    u32 slot, parity;
-} ring_position;
-
-DEVICE void ring_advance(ring_position *at) {
-    if (++at->slot == NUM_STAGES) {
-        at->slot = 0;
-        at->parity ^= 1;
-    }
-}
-
 KERNEL(grouped_gemm, gemm_params, NUM_THREADS, MIN_BLOCKS) {
     SHARED_MEMORY(smem);
     u32 ring = smem_addr(smem), barriers = ring + BARRIER_OFFSET;

@@ -1,12 +1,14 @@
 /* scheduler.h: persistent scheduling: each block walks over its share of the output tiles of all experts.
  *
- * Tiles are numbered expert by expert, rows fastest inside an expert so that neighbouring blocks share
- * columns of w. The walk reads m_sizes once per expert passed; no plan and no launch parameter depends on the
- * routing. */
+ * Tiles are numbered expert by expert; inside an expert in bands of BAND columns, columns fastest, so that the band's
+ * share of w stays in L2 while all the expert's rows pass by it, and so that an expert's last, short row of tiles is
+ * spread over the blocks. The walk reads m_sizes once per expert passed; no plan depends on the routing. */
 #ifndef GG_SCHEDULER_H
 #define GG_SCHEDULER_H
 
 #include "tile.h"
+
+#define BAND 16
 
 typedef struct tile_walk {
     i64 tile, first;  /* number of this block's tile; of the first tile of `expert` */
@@ -62,9 +64,11 @@ DEVICE int walk_next(tile_walk *walk, const gemm_params *p, output_tile *out) {
     out->expert = walk->expert;
     out->row_begin = walk->row_begin;
     out->row_end = walk->row_begin + walk->rows;
-    out->row = local % tiles * ROWS + (OP == OP_DW ? 0 : walk->row_begin);
+    i64 band = local / (tiles * BAND), in_band = local % (tiles * BAND);
+    i64 width = col_tiles - band * BAND < BAND ? col_tiles - band * BAND : BAND;
+    out->row = in_band / width * ROWS + (OP == OP_DW ? 0 : walk->row_begin);
     out->row_limit = OP == OP_DW ? p->N : out->row_end;
-    out->col = (i32)(local / tiles) * COLS;
+    out->col = (i32)(band * BAND + in_band % width) * COLS;
     walk->tile += gridDim.x;
     return 1;
 }
