@@ -21,12 +21,19 @@ typedef struct bench {
     gg_backend *backend;
     void *data[8]; /* allocations, freed at the end */
     int count;
+    bool race;
 } bench;
 
 static void bench_open(bench *b) {
     char error[GG_ERROR_SIZE] = "";
     memset(b, 0, sizeof *b);
     if (gg_sim_backend.open(&b->backend, 0, error)) fail_msg("%s", error);
+}
+
+/* From here on kernels are compiled for race mode and checked. */
+static inline void bench_check_races(bench *b) {
+    b->race = true;
+    gg_sim_configure(b->backend, (gg_sim_options){.race = true});
 }
 
 static void bench_close(bench *b) {
@@ -40,7 +47,7 @@ static void *bench_alloc(bench *b, size_t bytes) {
 }
 
 /* Compiles `text` as `name`, or tests/sim/name if text is NULL, beside the embedded sources. */
-static gg_status compile(const char *name, const char *text, const char *macros, const char *out,
+static gg_status compile(const char *name, const char *text, const char *macros, bool race, const char *out,
                          char error[GG_ERROR_SIZE]) {
     static char buffer[1 << 16];
     gg_source_file files[64];
@@ -57,7 +64,8 @@ static gg_status compile(const char *name, const char *text, const char *macros,
     }
     files[count++] = (gg_source_file){name, text};
     files[count] = (gg_source_file){NULL, NULL};
-    return gg_sim_compile(&(gg_source){.files = files, .root = name, .macros = macros}, out, error);
+    return gg_sim_compile(&(gg_source){.files = files, .root = name, .macros = macros},
+                          race ? &(gg_target){"sim_race"} : &(gg_target){"sim"}, out, error);
 }
 
 /* The shared objects of this program, each compiled once; removed by remove_compiled, the groups' teardown.
@@ -65,20 +73,23 @@ static gg_status compile(const char *name, const char *text, const char *macros,
 static struct compiled {
     const char *name;
     char macros[64], path[32];
-} compiled[48];
+    bool race;
+} compiled[96];
 static int compiled_count;
 
 /* Path of the shared object of a file of tests/sim. */
-static const char *compiled_path(const char *name, const char *macros) {
+static const char *compiled_path(const char *name, const char *macros, bool race) {
     char error[GG_ERROR_SIZE];
     for (int i = 0; i < compiled_count; i++)
-        if (!strcmp(compiled[i].name, name) && !strcmp(compiled[i].macros, macros)) return compiled[i].path;
+        if (!strcmp(compiled[i].name, name) && !strcmp(compiled[i].macros, macros) &&
+            compiled[i].race == race)
+            return compiled[i].path;
     assert_in_range(compiled_count, 0, sizeof compiled / sizeof *compiled - 1);
     struct compiled *new = &compiled[compiled_count++];
-    *new = (struct compiled){.name = name, .path = "/tmp/moegemm-test-XXXXXX"};
+    *new = (struct compiled){.name = name, .path = "/tmp/moegemm-test-XXXXXX", .race = race};
     snprintf(new->macros, sizeof new->macros, "%s", macros);
     close(mkstemp(new->path));
-    if (compile(name, NULL, macros, new->path, error)) fail_msg("%s", error);
+    if (compile(name, NULL, macros, race, new->path, error)) fail_msg("%s", error);
     return new->path;
 }
 
@@ -90,7 +101,7 @@ static int remove_compiled(void **state) {
 
 static gg_kernel *bench_kernel(bench *b, const char *name, const char *macros, const char *entry) {
     gg_kernel *kernel = NULL;
-    if (gg_sim_backend.load(b->backend, compiled_path(name, macros), entry, &kernel))
+    if (gg_sim_backend.load(b->backend, compiled_path(name, macros, b->race), entry, &kernel))
         fail_msg("%s", b->backend->error);
     return kernel;
 }
@@ -106,8 +117,8 @@ static gg_status bench_launch(bench *b, gg_kernel *kernel, uint32_t grid, uint32
     return gg_sim_backend.launch(b->backend, kernel, &spec, NULL);
 }
 
-static void bench_seed(bench *b, uint64_t seed, gg_sim_landing landing) {
-    gg_sim_configure(b->backend, (gg_sim_options){.seed = seed, .landing = landing});
+static inline void bench_seed(bench *b, uint64_t seed, gg_sim_landing landing) {
+    gg_sim_configure(b->backend, (gg_sim_options){.seed = seed, .landing = landing, .race = b->race});
 }
 
 #endif

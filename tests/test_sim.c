@@ -475,12 +475,12 @@ static void test_compile(void **state) {
     static const char good[] = "#include \"intrinsics.h\"\ntypedef struct { u32 x; } P;\n"
                                "KERNEL(k, P, VALUE, 1) { (void)p; }\n";
     static const char bad[] = "#include \"intrinsics.h\"\n\nint x = nothing;\n";
-    assert_int_equal(compile("good.cu", good, "VALUE=32 OTHER=1", out, error), GG_OK);
+    assert_int_equal(compile("good.cu", good, "VALUE=32 OTHER=1", false, out, error), GG_OK);
     assert_string_equal(error, "");
-    assert_int_equal(compile("good.cu", good, "", out, error), GG_ERR_COMPILE); /* VALUE is missing */
-    assert_int_equal(compile("bad.cu", bad, "", out, error), GG_ERR_COMPILE);
+    assert_int_equal(compile("good.cu", good, "", false, out, error), GG_ERR_COMPILE); /* VALUE is missing */
+    assert_int_equal(compile("bad.cu", bad, "", false, out, error), GG_ERR_COMPILE);
     assert_non_null(strstr(error, "bad.cu:3"));
-    assert_int_equal(compile("a/b.cu", good, "", out, error), GG_ERR_ARGUMENT);
+    assert_int_equal(compile("a/b.cu", good, "", false, out, error), GG_ERR_ARGUMENT);
     gg_sim_compiler_version(version);
     assert_true(version[0] != '\0');
     unlink(out);
@@ -494,8 +494,8 @@ static void test_no_compiler(void **state) {
         char error[GG_ERROR_SIZE], version[128];
         const gg_source_file files[] = {{"a.cu", "int a;\n"}, {NULL, NULL}};
         setenv("PATH", "/nonexistent", 1);
-        gg_status status =
-            gg_sim_compile(&(gg_source){.files = files, .root = "a.cu", .macros = ""}, "/dev/null", error);
+        gg_status status = gg_sim_compile(&(gg_source){.files = files, .root = "a.cu", .macros = ""},
+                                          &(gg_target){"sim"}, "/dev/null", error);
         gg_sim_compiler_version(version);
         _exit(status == GG_ERR_COMPILE && !strcmp(error, "cannot run the C compiler 'cc': install gcc") &&
                       version[0] == '\0'

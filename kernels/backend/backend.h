@@ -21,7 +21,7 @@ typedef struct gg_source {
     bool debug;
 } gg_source;
 
-/* The architecture a kernel is built for: "sim", "sm_80", "sm_90a", "sm_100a", "sm_120a". */
+/* The architecture a kernel is built for: "sim", "sim_race" (with the race checker), "sm_80", "sm_90a", "sm_100a", "sm_120a". */
 typedef struct gg_target {
     char arch[16];
 } gg_target;
@@ -108,7 +108,8 @@ const gg_backend_ops *gg_backend_find(const char *name);
 bool gg_cuda_available(char why[GG_REASON_SIZE]);
 
 /* The simulator's and the cuda backend's compilers, behind gg_build. */
-gg_status gg_sim_compile(const gg_source *source, const char *out_path, char error[GG_ERROR_SIZE]);
+gg_status gg_sim_compile(const gg_source *source, const gg_target *target, const char *out_path,
+                         char error[GG_ERROR_SIZE]);
 gg_status gg_cuda_compile(const gg_source *source, const gg_target *target, const char *out_path,
                           char error[GG_ERROR_SIZE]);
 /* Version lines that go into the digest; "" where the compiler is missing. */

@@ -34,7 +34,7 @@ static void add_text(XXH3_state_t *state, const char *text) {
 }
 
 static void compiler_version(const gg_target *target, char version[128]) {
-    if (!strcmp(target->arch, "sim"))
+    if (!strncmp(target->arch, "sim", 3))
         gg_sim_compiler_version(version);
     else
         gg_cuda_compiler_version(version);
@@ -189,7 +189,7 @@ static bool is_full(const char *folder) {
 
 gg_status gg_build(const gg_source *source, const gg_target *target, const char *cache_dir,
                    char path[GG_PATH_SIZE], bool *compiled, char error[GG_ERROR_SIZE]) {
-    bool sim = !strcmp(target->arch, "sim");
+    bool sim = !strncmp(target->arch, "sim", 3);
     char folder[GG_PATH_SIZE], temporary[GG_PATH_SIZE + FOLDER_ROOM], digest[GG_DIGEST_SIZE];
     error[0] = 0;
     if (compiled) *compiled = false;
@@ -211,8 +211,8 @@ gg_status gg_build(const gg_source *source, const gg_target *target, const char 
     if (fd < 0) return file_fault("write", temporary, error);
     fchmod(fd, 0644); /* users may share a cache */
     close(fd);
-    status =
-        sim ? gg_sim_compile(source, temporary, error) : gg_cuda_compile(source, target, temporary, error);
+    status = sim ? gg_sim_compile(source, target, temporary, error)
+                 : gg_cuda_compile(source, target, temporary, error);
     if (status == GG_ERR_COMPILE && is_full(folder)) {
         errno = ENOSPC;
         status = file_fault("write", temporary, error);

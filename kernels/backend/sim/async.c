@@ -1,5 +1,5 @@
 /* async.c: shared memory and what reaches it asynchronously: cp.async, mbarriers, TMA loads and stores. */
-#include "sim.h"
+#include "race.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,27 +10,31 @@ u8 *gg_sim_shared(gg_sim *sim, u32 address, u32 bytes, u32 alignment, gg_sim_acc
     u32 offset = address - SIM_SHARED_BASE;
     if (bytes > sim->shared_bytes || offset > sim->shared_bytes - bytes)
         gg_sim_fail(sim, site, "%s outside shared memory: %s of %u bytes at offset %d of %u", what,
-                    access == GG_SIM_READ || access == GG_SIM_ASYNC_READ ? "read" : "write", bytes,
-                    (int)offset, sim->shared_bytes);
+                    access == GG_SIM_READ || access == GG_SIM_STORE_READ || access == GG_SIM_PRODUCT_READ
+                        ? "read"
+                        : "write",
+                    bytes, (int)offset, sim->shared_bytes);
     if (address & (alignment - 1))
         gg_sim_fail(sim, site, "misaligned %s: address 0x%x is not a multiple of %u", what, address,
                     alignment);
+    /* a TMA load's is checked once its mbarrier is known */
+    if (sim->race && access != GG_SIM_LOAD_WRITE && access != GG_SIM_SYNC)
+        gg_sim_race_access(sim, offset, bytes, access, 0, what, site);
     return sim->api.shared + offset;
 }
 
 const void *gg_sim_shared_read(sim_api *api, const sim_site *site, u32 address, u32 bytes) {
     gg_sim *sim = gg_sim_enter(api, site);
-    return gg_sim_shared(sim, address, bytes, bytes, GG_SIM_READ, "load", site);
+    return api->checked = gg_sim_shared(sim, address, bytes, bytes, GG_SIM_READ, "load", site);
 }
 
 void *gg_sim_shared_write(sim_api *api, const sim_site *site, u32 address, u32 bytes) {
     gg_sim *sim = gg_sim_enter(api, site);
-    return gg_sim_shared(sim, address, bytes, bytes, GG_SIM_WRITE, "store", site);
+    return api->checked = gg_sim_shared(sim, address, bytes, bytes, GG_SIM_WRITE, "store", site);
 }
 
 void gg_sim_fence(sim_api *api, const sim_site *site, int kind) {
-    (void)kind; /* orders the proxies for a race checker; landing late already shows what a schedule can */
-    gg_sim_enter(api, site);
+    gg_sim_race_fence(gg_sim_enter(api, site), kind);
 }
 
 void *gg_sim_grow(gg_sim *sim, void *items, u32 count, u32 *capacity, size_t item_bytes) {
@@ -42,9 +46,14 @@ void *gg_sim_grow(gg_sim *sim, void *items, u32 count, u32 *capacity, size_t ite
     return moved;
 }
 
-static void check_global(gg_sim *sim, const void *address, size_t bytes, const char *what,
+static void check_global(gg_sim *sim, const void *address, size_t bytes, bool write, const char *what,
                          const sim_site *site) {
-    if (gg_sim_memory_holds(&sim->memory, address, bytes)) return;
+    if (gg_sim_memory_holds(&sim->memory, address, bytes)) {
+        if (sim->race)
+            gg_sim_race_global(sim, address, bytes, write ? GG_SIM_GLOBAL_WRITE : GG_SIM_GLOBAL_READ, site,
+                               NULL);
+        return;
+    }
     char where[GG_REASON_SIZE];
     gg_sim_memory_describe(&sim->memory, address, where);
     gg_sim_fail(sim, site, "%s outside global memory: %zu bytes at %p, %s", what, bytes, address, where);
@@ -55,11 +64,11 @@ static void check_global(gg_sim *sim, const void *address, size_t bytes, const c
 void gg_sim_cp_async(sim_api *api, const sim_site *site, u32 dst, const void *src, int bytes) {
     gg_sim *sim = gg_sim_enter(api, site);
     gg_sim_fiber *self = sim->current;
-    u8 *target = gg_sim_shared(sim, dst, 16, 16, GG_SIM_WRITE, "cp.async", site);
+    u8 *target = gg_sim_shared(sim, dst, 16, 16, GG_SIM_COPY_WRITE, "cp.async", site);
     if ((uintptr_t)src & 15)
         gg_sim_fail(sim, site, "misaligned cp.async: source %p is not a multiple of 16", src);
     if (bytes < 0 || bytes > 16) gg_sim_fail(sim, site, "cp.async of %d bytes, not 0 to 16", bytes);
-    if (bytes) check_global(sim, src, (size_t)bytes, "cp.async", site);
+    if (bytes) check_global(sim, src, (size_t)bytes, false, "cp.async", site);
     memset(target, 0xff, 16);
     self->copies =
         gg_sim_grow(sim, self->copies, self->last_copy, &self->copy_capacity, sizeof *self->copies);
@@ -92,6 +101,7 @@ void gg_sim_cp_async_commit(sim_api *api, const sim_site *site) {
 void gg_sim_cp_async_wait(sim_api *api, const sim_site *site, int pending) {
     gg_sim *sim = gg_sim_enter(api, site);
     gg_sim_fiber *self = sim->current;
+    if ((int)self->copy_group > pending) gg_sim_race_copies_done(sim, self->copy_group - (u32)pending);
     while (self->first_copy < self->last_copy) {
         gg_sim_copy *copy = &self->copies[self->first_copy];
         if ((int)copy->group >= (int)self->copy_group - pending) return;
@@ -105,18 +115,23 @@ void gg_sim_cp_async_wait(sim_api *api, const sim_site *site, int pending) {
  * -------------------------------------------------------------------------------------------------------- */
 enum { MBARRIER_MARK = 0x6d626172 };
 
-static gg_sim_mbarrier *find_mbarrier(gg_sim *sim, u32 address, gg_sim_access access, const sim_site *site) {
+static gg_sim_mbarrier *find_mbarrier(gg_sim *sim, u32 address, const sim_site *site) {
     u32 words[2];
-    memcpy(words, gg_sim_shared(sim, address, 8, 8, access, "mbarrier", site), sizeof words);
+    memcpy(words, gg_sim_shared(sim, address, 8, 8, GG_SIM_SYNC, "mbarrier", site), sizeof words);
     if (words[0] != MBARRIER_MARK || words[1] >= sim->mbarrier_count ||
         sim->mbarriers[words[1]].address != address)
         gg_sim_fail(sim, site, "no mbarrier at 0x%x: not initialised yet, or overwritten", address);
     return &sim->mbarriers[words[1]];
 }
 
+static u32 mbarrier_index(const gg_sim *sim, const gg_sim_mbarrier *barrier) {
+    return (u32)(barrier - sim->mbarriers);
+}
+
 /* Ends the phase if nothing is outstanding; waiting threads look again. */
 static void complete_phase(gg_sim *sim, gg_sim_mbarrier *barrier) {
     if (barrier->pending || barrier->tx) return;
+    gg_sim_race_mbarrier_complete(sim, mbarrier_index(sim, barrier));
     barrier->phase++;
     barrier->pending = barrier->count;
     for (u32 i = 0; i < sim->warps_used; i++) {
@@ -127,7 +142,7 @@ static void complete_phase(gg_sim *sim, gg_sim_mbarrier *barrier) {
 
 void gg_sim_mbarrier_init(sim_api *api, const sim_site *site, u32 address, u32 count) {
     gg_sim *sim = gg_sim_enter(api, site);
-    u8 *at = gg_sim_shared(sim, address, 8, 8, GG_SIM_WRITE, "mbarrier", site);
+    u8 *at = gg_sim_shared(sim, address, 8, 8, GG_SIM_SYNC, "mbarrier", site);
     u32 index = 0;
     while (index < sim->mbarrier_count && sim->mbarriers[index].address != address) index++;
     if (index == GG_SIM_MBARRIERS) gg_sim_fail(sim, site, "more than %d mbarriers", GG_SIM_MBARRIERS);
@@ -136,6 +151,7 @@ void gg_sim_mbarrier_init(sim_api *api, const sim_site *site, u32 address, u32 c
     sim->mbarriers[index] = (gg_sim_mbarrier){.address = address, .count = count, .pending = count};
     u32 words[2] = {MBARRIER_MARK, index};
     memcpy(at, words, sizeof words);
+    gg_sim_race_mbarrier_init(sim, index, site);
 }
 
 static void add_tx(gg_sim *sim, gg_sim_mbarrier *barrier, int64_t bytes, const sim_site *site) {
@@ -147,20 +163,23 @@ static void add_tx(gg_sim *sim, gg_sim_mbarrier *barrier, int64_t bytes, const s
 
 void gg_sim_mbarrier_arrive(sim_api *api, const sim_site *site, u32 address, u32 expected_bytes) {
     gg_sim *sim = gg_sim_enter(api, site);
-    gg_sim_mbarrier *barrier = find_mbarrier(sim, address, GG_SIM_WRITE, site);
+    gg_sim_mbarrier *barrier = find_mbarrier(sim, address, site);
+    gg_sim_race_mbarrier_use(sim, mbarrier_index(sim, barrier), false, site);
     add_tx(sim, barrier, expected_bytes, site);
     if (barrier->pending == 0)
         gg_sim_fail(sim, site,
                     "mbarrier 0x%x: arrival beyond its count of %u while %lld bytes are outstanding", address,
                     barrier->count, (long long)barrier->tx);
     barrier->pending--;
+    gg_sim_race_mbarrier_arrive(sim, mbarrier_index(sim, barrier));
     complete_phase(sim, barrier);
 }
 
 void gg_sim_mbarrier_wait(sim_api *api, const sim_site *site, u32 address, u32 parity) {
     gg_sim *sim = gg_sim_enter(api, site);
     gg_sim_fiber *self = sim->current;
-    gg_sim_mbarrier *barrier = find_mbarrier(sim, address, GG_SIM_READ, site);
+    gg_sim_mbarrier *barrier = find_mbarrier(sim, address, site);
+    gg_sim_race_mbarrier_use(sim, mbarrier_index(sim, barrier), false, site);
     if (parity > 1) gg_sim_fail(sim, site, "mbarrier_wait for parity %u, not 0 or 1", parity);
     self->barrier = (u32)(barrier - sim->mbarriers);
     self->parity = parity;
@@ -168,6 +187,7 @@ void gg_sim_mbarrier_wait(sim_api *api, const sim_site *site, u32 address, u32 p
         barrier->waiting[self->warp - sim->warps] |= 1u << self->lane;
         gg_sim_block(sim, GG_SIM_MBARRIER_WAIT);
     }
+    gg_sim_race_mbarrier_waited(sim, mbarrier_index(sim, barrier));
 }
 
 /* --- TMA
@@ -187,7 +207,7 @@ static gg_sim_transfer make_transfer(gg_sim *sim, const tensor_map *opaque, int 
         gg_sim_fail(sim, site, "%s of rank %d through a tensor map of rank %d", what, rank, map->rank);
     transfer.bytes = map->box[0] * map->box[1] * map->box[2] * 2;
     u8 *box = gg_sim_shared(sim, shared, transfer.bytes, map->box[0] * 2 * 8, access, what, site);
-    if (access == GG_SIM_ASYNC_WRITE) memset(box, 0xff, transfer.bytes);
+    if (access == GG_SIM_LOAD_WRITE) memset(box, 0xff, transfer.bytes);
     return transfer;
 }
 
@@ -212,7 +232,7 @@ static void move_row(gg_sim *sim, const gg_sim_transfer *transfer, u8 *box, u32 
         inside += first * 2;
         global =
             map->base + row * (int64_t)map->strides[0] + plane * (int64_t)map->strides[1] + (x + first) * 2;
-        check_global(sim, global, bytes, load ? "TMA load" : "TMA store", transfer->site);
+        check_global(sim, global, bytes, !load, load ? "TMA load" : "TMA store", transfer->site);
     }
     if (load && bytes) memcpy(inside, global, bytes);
     for (u32 c = 0; c < span; c += 16) {
@@ -232,8 +252,12 @@ void gg_sim_tma_load(sim_api *api, const sim_site *site, u32 dst, const tensor_m
                      int y, int z, u32 barrier) {
     gg_sim *sim = gg_sim_enter(api, site);
     gg_sim_transfer transfer =
-        make_transfer(sim, map, rank, x, y, z, dst, GG_SIM_ASYNC_WRITE, "TMA load", site);
-    find_mbarrier(sim, barrier, GG_SIM_ASYNC_WRITE, site);
+        make_transfer(sim, map, rank, x, y, z, dst, GG_SIM_LOAD_WRITE, "TMA load", site);
+    u32 index = mbarrier_index(sim, find_mbarrier(sim, barrier, site));
+    gg_sim_race_mbarrier_use(sim, index, true, site);
+    if (sim->race)
+        gg_sim_race_access(sim, dst - SIM_SHARED_BASE, transfer.bytes, GG_SIM_LOAD_WRITE, index, "TMA load",
+                           site);
     transfer.barrier = barrier;
     enqueue(sim, &sim->loads, &transfer);
 }
@@ -243,7 +267,8 @@ bool gg_sim_land_load(gg_sim *sim) {
     gg_sim_transfer *place = &sim->loads.items[gg_sim_random(sim) % sim->loads.count], transfer = *place;
     *place = sim->loads.items[--sim->loads.count];
     move_box(sim, &transfer, sim->api.shared + (transfer.shared - SIM_SHARED_BASE), true);
-    gg_sim_mbarrier *barrier = find_mbarrier(sim, transfer.barrier, GG_SIM_ASYNC_WRITE, transfer.site);
+    gg_sim_mbarrier *barrier = find_mbarrier(sim, transfer.barrier, transfer.site);
+    gg_sim_race_landed(sim, transfer.shared - SIM_SHARED_BASE, transfer.bytes, mbarrier_index(sim, barrier));
     add_tx(sim, barrier, -(int64_t)transfer.bytes, transfer.site);
     complete_phase(sim, barrier);
     return true;
@@ -253,7 +278,7 @@ void gg_sim_tma_store(sim_api *api, const sim_site *site, const tensor_map *map,
                       int z, u32 src) {
     gg_sim *sim = gg_sim_enter(api, site);
     gg_sim_transfer transfer =
-        make_transfer(sim, map, rank, x, y, z, src, GG_SIM_ASYNC_READ, "TMA store", site);
+        make_transfer(sim, map, rank, x, y, z, src, GG_SIM_STORE_READ, "TMA store", site);
     transfer.owner = sim->current;
     transfer.group = sim->current->store_group;
     enqueue(sim, &sim->stores, &transfer);
@@ -283,6 +308,7 @@ void gg_sim_tma_store_commit(sim_api *api, const sim_site *site) {
 void gg_sim_tma_store_wait(sim_api *api, const sim_site *site, int pending, int only_reads) {
     gg_sim *sim = gg_sim_enter(api, site);
     gg_sim_fiber *self = sim->current;
+    if ((int)self->store_group > pending) gg_sim_race_stores_done(sim, self->store_group - (u32)pending);
     for (u32 i = 0; i < sim->stores.count;) {
         gg_sim_transfer *store = &sim->stores.items[i];
         bool due = store->owner == self && (int)store->group < (int)self->store_group - pending;

@@ -1,6 +1,6 @@
 /* backend.c: the simulator as a backend: device memory is host memory, and a launch runs to its end before it
  * returns. */
-#include "sim.h"
+#include "race.h"
 
 #include <dlfcn.h>
 #include <stdio.h>
@@ -71,6 +71,7 @@ static void sim_close(gg_backend *backend) {
     }
     gg_sim_free_async(sim);
     gg_sim_free_wgmma(sim);
+    gg_sim_race_free(sim->race);
     gg_sim_memory_close(&sim->memory);
     unmap_machine(sim);
     free(self);
@@ -92,6 +93,8 @@ static gg_status sim_open(gg_backend **out, int device, char error[GG_ERROR_SIZE
     sim->api = (sim_api){SIM_FUNCTIONS(X)};
 #undef X
     sim->error = self->base.error;
+    sim->api.stacks = sim->stacks;
+    sim->api.stacks_bytes = GG_SIM_MAX_THREADS * sim->stack_stride;
     sim->launcher.sim = sim;
     for (u32 i = 0; i < GG_SIM_MAX_THREADS; i++) {
         gg_sim_warp *warp = &sim->warps[i / GG_SIM_LANES];
@@ -102,7 +105,10 @@ static gg_status sim_open(gg_backend **out, int device, char error[GG_ERROR_SIZE
         sim->fibers[i].sim = sim;
     }
     const char *seed = getenv("MOEGEMM_SIM_SEED");
+    const char *check = getenv("MOEGEMM_SIM_CHECK");
     sim->options.seed = seed ? strtoull(seed, NULL, 0) : 0;
+    sim->options.race = check && !strcmp(check, "race");
+    if (sim->options.race && !(sim->race = gg_sim_race_new())) goto no_memory;
 
     self->device = (gg_device){
         .name = "simulator",
@@ -128,6 +134,12 @@ no_memory:
 void gg_sim_configure(gg_backend *backend, gg_sim_options options) {
     sim_backend *self = self_of(backend);
     self->sim.options = options;
+    if (!options.race) {
+        gg_sim_race_free(self->sim.race);
+        self->sim.race = NULL;
+    } else if (!self->sim.race) {
+        self->sim.race = gg_sim_race_new();
+    }
     for (gg_kernel *kernel = self->kernels; kernel; kernel = kernel->next) kernel->launches = 0;
 }
 
@@ -140,8 +152,8 @@ static const gg_device *sim_device(const gg_backend *backend) {
 }
 
 static gg_target sim_target(const gg_backend *backend) {
-    (void)backend;
-    return (gg_target){.arch = "sim"};
+    return ((const sim_backend *)backend)->sim.race ? (gg_target){.arch = "sim_race"}
+                                                    : (gg_target){.arch = "sim"};
 }
 
 static gg_status sim_alloc(gg_backend *backend, size_t bytes, void **out) {

@@ -1,6 +1,6 @@
 /* collectives.c: what a warp or a block does together: the last thread to arrive does the work and frees the
  * others. */
-#include "sim.h"
+#include "race.h"
 
 bool gg_sim_meet(gg_sim *sim, gg_sim_wait wait, u64 agreed, const sim_site *site) {
     gg_sim_fiber *self = sim->current;
@@ -46,9 +46,11 @@ static void arrive(gg_sim *sim, int id, int threads, bool wait, const sim_site *
         gg_sim_fail(sim, site, "barrier %d for %d threads, other warps say %u", id, threads,
                     barrier->expected);
     barrier->arrived += GG_SIM_LANES;
+    gg_sim_race_barrier_arrive(sim, (u32)id, self->warp);
     if (wait) barrier->waiting |= 1u << self_warp;
     bool complete = barrier->arrived == barrier->expected;
     if (complete) {
+        gg_sim_race_barrier_complete(sim, (u32)id, barrier->waiting);
         for (u32 left = barrier->waiting; left; left &= left - 1) sim->warps[__builtin_ctz(left)].ready = ~0u;
         *barrier = (gg_sim_barrier){0};
     }
@@ -68,7 +70,9 @@ void gg_sim_barrier_arrive(sim_api *api, const sim_site *site, int id, int threa
 
 void gg_sim_warp_sync(sim_api *api, const sim_site *site) {
     gg_sim *sim = gg_sim_enter(api, site);
-    if (gg_sim_meet(sim, GG_SIM_WARP_SYNC, 0, site)) gg_sim_release(sim->current);
+    if (!gg_sim_meet(sim, GG_SIM_WARP_SYNC, 0, site)) return;
+    gg_sim_race_warp_sync(sim, sim->current->warp);
+    gg_sim_release(sim->current);
 }
 
 u32 gg_sim_shuffle(sim_api *api, const sim_site *site, u32 value, int lane) {

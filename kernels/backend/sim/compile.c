@@ -1,7 +1,8 @@
 /* compile.c: builds a kernel for the simulator: the C compiler makes a shared object of it. */
-#include "backend/backend.h"
+#include "sim.h"
 
 #include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -36,6 +37,17 @@ static const char *const flags[] = {
     "-fno-strict-aliasing",
     "-fwrapv",
     "-fvisibility=hidden",
+};
+
+/* Besides, for race mode: plain accesses call the hooks of sim_device.h, which stand for the sanitizer's runtime;
+ * variables that nothing has set hold a pattern. -nodefaultlibs keeps that runtime out. */
+static const char *const race_flags[] = {
+    "-fsanitize=thread",
+    "--param",
+    "tsan-instrument-func-entry-exit=0",
+    "-ftrivial-auto-var-init=pattern",
+    "-nodefaultlibs",
+    "-DSIM_RACE=1",
 };
 
 /* Runs `arguments` in `folder`; what it prints goes to `output`, cut at its size. Its exit status, or -1. */
@@ -111,14 +123,16 @@ static void remove_folder(const char *folder) {
 
 /* The command line, ended by NULL: flags, "-DNAME=VALUE" for each macro, target and root. Owns the macros'
  * text, which lies behind the pointers; NULL if out of memory. */
-static const char **make_arguments(const gg_source *source, const char *target) {
-    const char *const tail[] = {"-o", target, source->root, "-lm", NULL};
+static const char **make_arguments(const gg_source *source, bool race, const char *target) {
+    const char *const tail[] = {"-o", target, source->root, "-lm", "-lc", "-lgcc", NULL};
+    size_t extra = race ? sizeof race_flags / sizeof *race_flags : 0;
     size_t fixed = sizeof flags / sizeof *flags, length = strlen(source->macros), most = length / 2 + 1;
-    size_t pointers = (fixed + most + 1 + sizeof tail / sizeof *tail) * sizeof(char *);
+    size_t pointers = (fixed + extra + most + 1 + sizeof tail / sizeof *tail) * sizeof(char *);
     const char **arguments = malloc(pointers + length + 2 * most + 1);
     if (!arguments) return NULL;
-    size_t count = fixed;
+    size_t count = fixed + extra;
     memcpy(arguments, flags, sizeof flags);
+    if (race) memcpy(arguments + fixed, race_flags, sizeof race_flags);
     char *text = (char *)arguments + pointers;
     for (const char *word = source->macros; *word;) {
         size_t size = strcspn(word, " ");
@@ -133,7 +147,8 @@ static const char **make_arguments(const gg_source *source, const char *target) 
     return arguments;
 }
 
-gg_status gg_sim_compile(const gg_source *source, const char *out_path, char error[GG_ERROR_SIZE]) {
+gg_status gg_sim_compile(const gg_source *source, const gg_target *built_for, const char *out_path,
+                         char error[GG_ERROR_SIZE]) {
     gg_status status = GG_OK;
     const char *base = getenv("TMPDIR"), **arguments = NULL;
     char folder[FOLDER_SIZE], target[PATH_MAX], cwd[PATH_MAX] = "";
@@ -151,7 +166,7 @@ gg_status gg_sim_compile(const gg_source *source, const char *out_path, char err
     }
     for (const gg_source_file *file = source->files; file->name; file++)
         if ((status = write_file(folder, file, error))) goto out;
-    if (!(arguments = make_arguments(source, target))) {
+    if (!(arguments = make_arguments(source, !strcmp(built_for->arch, "sim_race"), target))) {
         snprintf(error, GG_ERROR_SIZE, "out of memory for the compiler's arguments");
         status = GG_ERR_MEMORY;
         goto out;
@@ -166,4 +181,17 @@ out:
     remove_folder(folder);
     free(arguments);
     return status;
+}
+
+void gg_sim_source_line(const void *pc, char *text, size_t size) {
+    Dl_info info;
+    char address[32];
+    snprintf(text, size, "%p", pc);
+    if (!dladdr(pc, &info) || !info.dli_fname) return;
+    /* a return address: the call before it */
+    snprintf(address, sizeof address, "0x%tx", (const char *)pc - 1 - (const char *)info.dli_fbase);
+    const char *const arguments[] = {"addr2line", "-s", "-e", info.dli_fname, address, NULL};
+    char output[256];
+    if (run(arguments, NULL, output, sizeof output) || output[0] == '?') return;
+    snprintf(text, size, "%.*s", (int)strcspn(output, " \n"), output);
 }

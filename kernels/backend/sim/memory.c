@@ -39,6 +39,7 @@ gg_status gg_sim_memory_alloc(gg_sim_memory *memory, size_t bytes, void **out) {
 bool gg_sim_memory_free(gg_sim_memory *memory, void *data) {
     for (size_t i = 0; i < memory->count; i++) {
         if (memory->items[i].data != data) continue;
+        free(memory->items[i].owners);
         munmap(memory->items[i].mapping, memory->items[i].mapping_bytes);
         memory->items[i] = memory->items[--memory->count];
         memory->recent[0] = memory->recent[1] = 0;
@@ -48,8 +49,10 @@ bool gg_sim_memory_free(gg_sim_memory *memory, void *data) {
 }
 
 void gg_sim_memory_close(gg_sim_memory *memory) {
-    for (size_t i = 0; i < memory->count; i++)
+    for (size_t i = 0; i < memory->count; i++) {
+        free(memory->items[i].owners);
         munmap(memory->items[i].mapping, memory->items[i].mapping_bytes);
+    }
     free(memory->items);
     *memory = (gg_sim_memory){0};
 }
@@ -57,6 +60,21 @@ void gg_sim_memory_close(gg_sim_memory *memory) {
 static bool holds(const gg_sim_allocation *item, uintptr_t address, size_t bytes) {
     size_t offset = address - (uintptr_t)item->data;
     return bytes <= item->bytes && offset <= item->bytes - bytes;
+}
+
+gg_sim_allocation *gg_sim_memory_find(gg_sim_memory *memory, const void *address) {
+    uintptr_t at = (uintptr_t)address;
+    if (!memory->count) return NULL;
+    for (size_t i = 0; i < memory->count + 2; i++) { /* the recent ones first */
+        gg_sim_allocation *item = &memory->items[i < 2 ? memory->recent[i] : i - 2];
+        if (at - (uintptr_t)item->mapping >= item->mapping_bytes) continue;
+        if (i) {
+            memory->recent[1] = memory->recent[0];
+            memory->recent[0] = (size_t)(item - memory->items);
+        }
+        return item;
+    }
+    return NULL;
 }
 
 bool gg_sim_memory_holds(gg_sim_memory *memory, const void *address, size_t bytes) {

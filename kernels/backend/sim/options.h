@@ -12,6 +12,7 @@ typedef enum gg_sim_landing { GG_SIM_LAND_LATE, GG_SIM_LAND_RANDOM } gg_sim_land
 typedef struct gg_sim_options {
     uint64_t seed;
     gg_sim_landing landing;
+    bool race; /* check every access for its order; kernels must then be built for "sim_race" */
 } gg_sim_options;
 
 void gg_sim_configure(gg_backend *backend, gg_sim_options options);

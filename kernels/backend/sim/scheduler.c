@@ -1,6 +1,6 @@
 /* scheduler.c: runs a grid: blocks in random order, the threads of a block as fibers, and says where they
  * wait when none can go on. */
-#include "sim.h"
+#include "race.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -131,7 +131,7 @@ void gg_sim_block(gg_sim *sim, gg_sim_wait wait) {
 /* Lets another warp overtake and, if asked to, lands something early. */
 void gg_sim_random_step(gg_sim *sim) {
     sim->countdown = 1 + gg_sim_random(sim) % sim->interval;
-    if (sim->options.landing == GG_SIM_LAND_RANDOM) {
+    if (sim->landing == GG_SIM_LAND_RANDOM) {
         u32 which = gg_sim_random(sim) % 3;
         if (which == 0)
             gg_sim_land_load(sim);
@@ -166,6 +166,7 @@ static void start_block(gg_sim *sim, u32 index) {
     memset(sim->barriers, 0, sizeof sim->barriers);
     gg_sim_reset_async(sim);
     gg_sim_reset_wgmma(sim);
+    if (sim->race) gg_sim_race_block(sim);
     sim->alive = sim->threads;
     sim->rotation = gg_sim_random(sim) & 31;
     /* log-uniform: some blocks are disturbed every few calls, others hardly at all */
@@ -224,6 +225,9 @@ gg_status gg_sim_run(gg_sim *sim, const sim_kernel *kernel, const gg_launch_spec
         sim->shared_area + sim->shared_area_bytes - sim->page_bytes - ((spec->smem_bytes + 1023) & ~1023u);
     sim->random = (sim->seed + 1) * 0x9E3779B97F4A7C15u; /* never 0 for a seed below 2^64 - 1 */
     for (int i = 0; i < 8; i++) gg_sim_random(sim);
+    /* race mode takes turns: missing waits show when all is late, wrong orders when some is early */
+    sim->landing = sim->race && sim->seed & 1 ? GG_SIM_LAND_RANDOM : sim->options.landing;
+    if (sim->race) gg_sim_race_launch(sim);
     sim->api.block_dim.x = spec->threads;
     sim->api.grid_dim.x = spec->grid;
     shuffle_blocks(sim, order, spec->grid);

@@ -30,6 +30,7 @@ enum {
 
 typedef struct gg_sim gg_sim;
 typedef struct gg_sim_warp gg_sim_warp;
+typedef struct gg_sim_race gg_sim_race; /* race.h */
 
 /* one cp.async; `bytes` of 16 are read, the rest becomes zero */
 typedef struct gg_sim_copy {
@@ -185,6 +186,8 @@ typedef struct gg_sim_allocation {
     size_t bytes;
     void *mapping; /* with the guard pages around */
     size_t mapping_bytes;
+    u16 *owners; /* race mode: block + 1 that wrote each 2 bytes in launch `owned_in`; NULL: never written */
+    u64 owned_in;
 } gg_sim_allocation;
 
 typedef struct gg_sim_memory {
@@ -199,12 +202,14 @@ struct gg_sim {
     u64 seed, random; /* of the launch */
     char *error;      /* GG_ERROR_SIZE bytes, of the backend */
     gg_sim_memory memory;
+    gg_sim_race *race; /* NULL: functional mode */
 
     /* the launch */
     const gg_launch_spec *spec;
     const sim_kernel *kernel;
     void *params;
     bool failed;
+    gg_sim_landing landing;
 
     /* the block */
     u32 threads, warps_used, alive;
@@ -257,7 +262,15 @@ static inline gg_sim *gg_sim_enter(sim_api *api, const sim_site *site) {
 /* --- async.c
  * ----------------------------------------------------------------------------------------------------- */
 /* Who touches shared memory: the two proxies are ordered only by fences. */
-typedef enum gg_sim_access { GG_SIM_READ, GG_SIM_WRITE, GG_SIM_ASYNC_READ, GG_SIM_ASYNC_WRITE } gg_sim_access;
+typedef enum gg_sim_access {
+    GG_SIM_READ,
+    GG_SIM_WRITE,
+    GG_SIM_COPY_WRITE,   /* cp.async */
+    GG_SIM_STORE_READ,   /* TMA store */
+    GG_SIM_LOAD_WRITE,   /* TMA load */
+    GG_SIM_PRODUCT_READ, /* wgmma */
+    GG_SIM_SYNC,         /* an mbarrier's own */
+} gg_sim_access;
 /* The one door to shared memory: checks the range and alignment (a power of two); a race checker goes here.
  */
 u8 *gg_sim_shared(gg_sim *sim, u32 address, u32 bytes, u32 alignment, gg_sim_access access, const char *what,
@@ -290,6 +303,8 @@ void gg_sim_reset_wgmma(gg_sim *sim);
 void gg_sim_free_wgmma(gg_sim *sim);
 void gg_sim_check_products(gg_sim *sim, const gg_sim_warp *warp);
 void gg_sim_check_warpgroups(gg_sim *sim);
+/* The first wgmma in flight on the running thread's accumulator at `address`; NULL if none. */
+const sim_site *gg_sim_product_on(const gg_sim *sim, const void *address);
 bool gg_sim_land_product(gg_sim *sim); /* the next of a random warp, if it may land before its wait */
 
 /* --- memory.c
@@ -297,10 +312,16 @@ bool gg_sim_land_product(gg_sim *sim); /* the next of a random warp, if it may l
 gg_status gg_sim_memory_alloc(gg_sim_memory *memory, size_t bytes, void **out);
 bool gg_sim_memory_free(gg_sim_memory *memory, void *data);
 void gg_sim_memory_close(gg_sim_memory *memory);
+/* The live allocation whose pages hold `address`, be it past its end; NULL if none. */
+gg_sim_allocation *gg_sim_memory_find(gg_sim_memory *memory, const void *address);
 /* Whether [address, address + bytes) lies in one live allocation. */
 bool gg_sim_memory_holds(gg_sim_memory *memory, const void *address, size_t bytes);
 /* "8 bytes past the end of allocation 0x... (512 bytes)" */
 void gg_sim_memory_describe(const gg_sim_memory *memory, const void *address, char text[GG_REASON_SIZE]);
+
+/* --- compile.c --- */
+/* "file:line" of plain code of a kernel, for reports. */
+void gg_sim_source_line(const void *pc, char *text, size_t size);
 
 /* --- fault.c
  * ----------------------------------------------------------------------------------------------------- */

@@ -37,6 +37,7 @@ enum {
 
 /* what a fence orders; the simulator's scheduler ignores fences, a race checker does not */
 enum { SIM_FENCE_PROXY_ASYNC, SIM_FENCE_MBARRIER_INIT };
+enum { SIM_ATOMIC_ADD, SIM_ATOMIC_MIN };
 
 #define SIM_AT sim_api *api, const sim_site *site
 #define SIM_FUNCTIONS(X)                                                                                     \
@@ -58,6 +59,8 @@ enum { SIM_FENCE_PROXY_ASYNC, SIM_FENCE_MBARRIER_INIT };
     X(void, wgmma_commit, (SIM_AT))                                                                          \
     X(void, wgmma_wait, (SIM_AT, int pending))                                                               \
     X(void, setmaxnreg, (SIM_AT, int registers, int increase))                                               \
+    X(u64, atomic, (SIM_AT, void *address, u32 bytes, int operation, u64 value))                             \
+    X(void, plain, (sim_api * api, const void *address, u32 bytes, int write, const void *pc))               \
     X(void, mma_tile, (SIM_AT, float *acc, const u32 *a, const u32 *b, int mi, int nj, int dtype))           \
     X(void, mbarrier_init, (SIM_AT, u32 barrier, u32 count))                                                 \
     X(void, mbarrier_arrive, (SIM_AT, u32 barrier, u32 expected_bytes))                                      \
@@ -71,6 +74,11 @@ struct sim_api {
     const sim_dim *thread_index; /* of the running thread */
     sim_dim block_index, block_dim, grid_dim;
     u8 *shared;
+    /* race mode: what its hooks need first of all */
+    const u8 *stacks;
+    u64 stacks_bytes;
+    u32 products_in_flight; /* an accumulator on some stack belongs to wgmma */
+    void *checked;          /* address that a call has just checked and plain code is about to use */
 /* do_: kernels may define macros of the plain names */
 #define X(result, name, arguments) result(*do_##name) arguments;
     SIM_FUNCTIONS(X)
@@ -89,16 +97,62 @@ typedef struct sim_kernel {
 #define DEVICE static inline __attribute__((unused))
 #define UNROLL
 
+#ifndef SIM_RACE
 static sim_api *sim_;
+#define SIM_TABLE sim_
 SIM_EXPORT void sim_bind(sim_api *api);
 SIM_EXPORT void sim_bind(sim_api *api) { sim_ = api; }
+#else
+/* The sanitizer checks no constants, so what every call reads is constant to all but sim_bind. */
+extern sim_api *const sim_ __attribute__((visibility("hidden")));
+extern const sim_api sim_table_ __attribute__((visibility("hidden")));
+extern sim_api *sim_writable_ __asm__("sim_") __attribute__((visibility("hidden")));
+extern sim_api sim_table_writable_ __asm__("sim_table_") __attribute__((visibility("hidden")));
+__asm__(".local sim_\n.comm sim_,8,8\n.local sim_table_\n.comm sim_table_,1024,64");
+_Static_assert(sizeof(sim_api) <= 1024, "room for the table");
+#define SIM_TABLE (&sim_table_)
+#define SIM_UNCHECKED __attribute__((no_sanitize("thread")))
+SIM_UNCHECKED SIM_EXPORT void sim_bind(sim_api *api);
+SIM_UNCHECKED SIM_EXPORT void sim_bind(sim_api *api) {
+    sim_writable_ = api;
+    sim_table_writable_ = *api;
+}
+/* What -fsanitize=thread calls before each access of plain code. A thread's own stack is only looked at while
+ * a wgmma may own a part of it. */
+#define SIM_HOOK_BODY(bytes, write)                                                                          \
+    if ((u64)((const u8 *)address - sim_table_.stacks) < sim_table_.stacks_bytes &&                          \
+        !sim_->products_in_flight)                                                                           \
+        return;                                                                                              \
+    if (address == sim_->checked) {                                                                          \
+        sim_->checked = 0;                                                                                   \
+        return;                                                                                              \
+    }                                                                                                        \
+    sim_table_.do_plain(sim_, address, (u32)(bytes), write, __builtin_return_address(0));
+#define SIM_HOOK(name, write, bytes, ...)                                                                    \
+    SIM_UNCHECKED __attribute__((visibility("hidden"))) void __tsan_##name(__VA_ARGS__);                     \
+    SIM_UNCHECKED void __tsan_##name(__VA_ARGS__) { SIM_HOOK_BODY(bytes, write) }
+#define SIM_HOOKS(size)                                                                                      \
+    SIM_HOOK(read##size, 0, size, void *address)                                                             \
+    SIM_HOOK(write##size, 1, size, void *address)                                                            \
+    SIM_HOOK(unaligned_read##size, 0, size, void *address)                                                   \
+    SIM_HOOK(unaligned_write##size, 1, size, void *address)
+SIM_HOOKS(1)
+SIM_HOOKS(2)
+SIM_HOOKS(4)
+SIM_HOOKS(8)
+SIM_HOOKS(16)
+SIM_HOOK(read_range, 0, bytes, void *address, unsigned long bytes)
+SIM_HOOK(write_range, 1, bytes, void *address, unsigned long bytes)
+SIM_UNCHECKED __attribute__((visibility("hidden"))) void __tsan_init(void);
+SIM_UNCHECKED void __tsan_init(void) {}
+#endif
 
 #define SIM_HERE                                                                                             \
     ({                                                                                                       \
         static const sim_site site_ = {__FILE__, __LINE__};                                                  \
         &site_;                                                                                              \
     })
-#define SIM_CALL(name, ...) (sim_->do_##name(sim_, SIM_HERE, ##__VA_ARGS__))
+#define SIM_CALL(name, ...) (SIM_TABLE->do_##name(sim_, SIM_HERE, ##__VA_ARGS__))
 
 /* `name` is the plain entry; the body has the parameters by value, as on a GPU */
 #define KERNEL(name, params_type, threads, blocks)                                                           \
@@ -176,23 +230,10 @@ DEVICE float fma_f32(float a, float b, float c) { return __builtin_fmaf(a, b, c)
 DEVICE float mul_f32(float a, float b) { return a * b; }
 DEVICE float add_f32(float a, float b) { return a + b; }
 
-/* --- atomics: threads switch only inside calls of the table, so plain code is atomic
- * ---------------------------- */
-DEVICE u64 atomic_add_u64(u64 *address, u64 value) {
-    u64 old = *address;
-    *address = old + value;
-    return old;
-}
-DEVICE u32 atomic_add_u32(u32 *address, u32 value) {
-    u32 old = *address;
-    *address = old + value;
-    return old;
-}
-DEVICE u64 atomic_min_u64(u64 *address, u64 value) {
-    u64 old = *address;
-    if (value < old) *address = value;
-    return old;
-}
+/* --- atomics --- */
+#define atomic_add_u64(address, value) SIM_CALL(atomic, address, 8, SIM_ATOMIC_ADD, value)
+#define atomic_add_u32(address, value) ((u32)SIM_CALL(atomic, address, 4, SIM_ATOMIC_ADD, value))
+#define atomic_min_u64(address, value) SIM_CALL(atomic, address, 8, SIM_ATOMIC_MIN, value)
 
 /* --- cp.async, ldmatrix, mma.sync
  * ------------------------------------------------------------------------------ */
@@ -252,7 +293,9 @@ enum {
 };
 #define wgmma_fence() SIM_CALL(wgmma_fence)
 #define wgmma_commit() SIM_CALL(wgmma_commit)
+#define wgmma_hold(d, count) ((void)(d))
 #define wgmma_wait(N) SIM_CALL(wgmma_wait, N)
+#define wgmma_hold(d, count) ((void)(d), (void)(count)) /* for compilers that see no call in a wait */
 #define setmaxnreg_dec(N) SIM_CALL(setmaxnreg, N, 0)
 #define setmaxnreg_inc(N) SIM_CALL(setmaxnreg, N, 1)
 

@@ -4,7 +4,7 @@
  * A warpgroup's four warps issue, commit and wait each for themselves, as on hardware: a warp's product (its
  * 16 rows of d) reads shared memory when it lands, which is at the warp's own wait and not when another warp
  * waits. Until then its accumulators are NaN in the threads. */
-#include "sim.h"
+#include "race.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -61,7 +61,7 @@ static void check_operand(gg_sim *sim, const operand *o, u32 first, u32 count, c
     u32 mn_step = o->mn_major ? 8 : 1, k_step = o->mn_major ? 1 : 8;
     for (u32 mn = first; mn < first + count; mn += mn_step)
         for (u32 k = 0; k < DEPTH; k += k_step)
-            gg_sim_shared(sim, chunk_address(o, mn, k), 16, 16, GG_SIM_ASYNC_READ, name, site);
+            gg_sim_shared(sim, chunk_address(o, mn, k), 16, 16, GG_SIM_PRODUCT_READ, name, site);
 }
 
 /* --- the product of one warp: 16 rows of d --- */
@@ -205,12 +205,23 @@ static gg_sim_accumulator *take_accumulator(gg_sim *sim, gg_sim_warp *warp, u32 
         gg_sim_fail(
             sim, site,
             "wgmma: no wgmma_fence between the threads' own use of an accumulator and its first product");
+    sim->api.products_in_flight++;
     unused->n = n;
     memcpy(unused->lanes, warp->wgmma.d, sizeof unused->lanes);
     exchange(unused, false);
     for (u32 lane = 0; lane < GG_SIM_LANES; lane++)
         memset(unused->lanes[lane], POISON_BYTE, n / 2 * sizeof(float));
     return unused;
+}
+
+const sim_site *gg_sim_product_on(const gg_sim *sim, const void *address) {
+    const gg_sim_warp *warp = sim->current->warp;
+    for (u32 i = warp->first_product; i < warp->last_product; i++) {
+        const gg_sim_accumulator *one = warp->products[i].accumulator;
+        size_t offset = (size_t)((const u8 *)address - (const u8 *)one->lanes[sim->current->lane]);
+        if (offset < one->n / 2 * sizeof(float)) return warp->products[i].site;
+    }
+    return NULL;
 }
 
 /* --- a warp's queue --- */
@@ -225,6 +236,7 @@ static void land_first(gg_sim *sim, gg_sim_warp *warp) {
     multiply_best(sim->api.shared, &a, &b, (u32)(warp - sim->warps) % GROUP_WARPS * WARP_ROWS, accumulator->n,
                   dtype, accumulator->values);
     if (--accumulator->pending == 0) {
+        sim->api.products_in_flight--;
         check_untouched(sim, accumulator, product->site);
         exchange(accumulator, true);
         warp->fenced = false; /* the threads have them again */
@@ -311,6 +323,8 @@ void gg_sim_wgmma_wait(sim_api *api, const sim_site *site, int pending) {
     gg_sim *sim = gg_sim_enter(api, site);
     if (!gg_sim_meet(sim, GG_SIM_WGMMA_WAIT, (u64)pending, site)) return;
     gg_sim_warp *warp = sim->current->warp;
+    if ((int)warp->product_group > pending)
+        gg_sim_race_products_done(sim, warp, warp->product_group - (u32)pending);
     while (warp->first_product < warp->last_product &&
            (int)warp->products[warp->first_product].group < (int)warp->product_group - pending)
         land_first(sim, warp);
@@ -357,6 +371,7 @@ void gg_sim_reset_wgmma(gg_sim *sim) {
     u32 each = 65536 / sim->threads / 8 * 8;
     if (each > 255) each = 255;
     sim->free_registers = 0;
+    sim->api.products_in_flight = 0;
     memset(sim->issued, 0, sizeof sim->issued);
     memset(sim->told_registers, 0, sizeof sim->told_registers);
     for (u32 i = 0; i < sim->warps_used; i++) {

@@ -1,0 +1,53 @@
+/* race.h: the happens-before shadow of race mode, as the rest of the simulator calls it; nothing happens
+ * where `sim->race` is NULL.
+ *
+ * Every access to shared memory is an epoch of an actor: a thread, the cp.async's of a thread, the TMA stores
+ * of a thread, the wgmma of a warp, the TMA loads of an mbarrier. An access is ordered after another if its
+ * thread has seen that actor reach that epoch, through barriers, mbarriers and waits. What the async proxy
+ * touches must besides have been fenced since ordinary code wrote it. */
+#ifndef GG_SIM_RACE_H
+#define GG_SIM_RACE_H
+
+#include "sim.h"
+
+gg_sim_race *gg_sim_race_new(void);
+void gg_sim_race_free(gg_sim_race *race);
+/* At the start of a launch and of a block. GG_ERR_MEMORY. */
+gg_status gg_sim_race_launch(gg_sim *sim);
+void gg_sim_race_block(gg_sim *sim);
+
+/* `bytes` at `offset` of shared memory; `barrier` is the mbarrier's index for a TMA load. */
+void gg_sim_race_access(gg_sim *sim, u32 offset, u32 bytes, gg_sim_access access, u32 barrier,
+                        const char *what, const sim_site *site);
+/* A TMA load has landed: its bytes belong to the phase that is now pending. */
+void gg_sim_race_landed(gg_sim *sim, u32 offset, u32 bytes, u32 barrier);
+
+/* Named barriers and warp_sync; `warps` as bits. */
+void gg_sim_race_barrier_arrive(gg_sim *sim, u32 id, const gg_sim_warp *warp);
+void gg_sim_race_barrier_complete(gg_sim *sim, u32 id, u32 warps);
+void gg_sim_race_warp_sync(gg_sim *sim, const gg_sim_warp *warp);
+
+void gg_sim_race_mbarrier_init(gg_sim *sim, u32 index, const sim_site *site);
+/* The current thread, or its TMA load, uses an mbarrier: is the init ordered before? */
+void gg_sim_race_mbarrier_use(gg_sim *sim, u32 index, bool async, const sim_site *site);
+void gg_sim_race_mbarrier_arrive(gg_sim *sim, u32 index);
+void gg_sim_race_mbarrier_complete(gg_sim *sim, u32 index); /* before the phase is counted up */
+void gg_sim_race_mbarrier_waited(gg_sim *sim, u32 index);
+
+void gg_sim_race_fence(gg_sim *sim, int kind);
+/* The current thread, or warp, knows that its groups below `done` have finished. */
+void gg_sim_race_copies_done(gg_sim *sim, u32 done);
+void gg_sim_race_stores_done(gg_sim *sim, u32 done);
+void gg_sim_race_products_done(gg_sim *sim, gg_sim_warp *warp, u32 done);
+
+typedef enum gg_sim_global_access {
+    GG_SIM_GLOBAL_READ,
+    GG_SIM_GLOBAL_WRITE,
+    GG_SIM_ATOMIC
+} gg_sim_global_access;
+/* Global memory, by the running block: bounds, and cells that two blocks write or one writes and another
+ * reads. `site` NULL: plain code at `pc`. */
+void gg_sim_race_global(gg_sim *sim, const void *address, size_t bytes, gg_sim_global_access access,
+                        const sim_site *site, const void *pc);
+
+#endif
