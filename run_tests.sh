@@ -29,7 +29,8 @@ command:git                      git
 command:python3                  python3
 python:venv                      python3-venv
 command:pkg-config               pkg-config
-command:xmllint                  libxml2-utils'
+command:xmllint                  libxml2-utils
+command:chromium                 chromium'
 
 have() {
     local kind=${1%%:*} what=${1#*:}

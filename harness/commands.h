@@ -5,6 +5,9 @@
 #define MG_COMMANDS(X)                                                                                       \
     X("run", mg_run_main, "run the selected cases (what run_tests.sh calls)")                                \
     X("list", mg_list_main, "list the ids of the selected cases")                                            \
+    X("report", mg_report_main, "the page of a run; `report history`: of all runs")                          \
+    X("compare", mg_compare_main, "what changed between two runs")                                           \
+    X("export", mg_export_main, "a run's results as CSV")                                                    \
     X("golden", mg_golden_main, "verify, generate or show the corpus")                                       \
     X("doctor", mg_doctor_main, "say what this machine can run; compile kernels ahead")
 

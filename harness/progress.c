@@ -11,6 +11,7 @@
 
 enum {
     BAR_WIDTH = 24,
+    COLUMNS = 80,     /* of a terminal that does not say */
     LOG_PERCENT = 10, /* a log gets a line for each so many percent ... */
     LOG_SECONDS = 30, /* ... and at least one in so many seconds, to show that the run lives */
 };
@@ -47,6 +48,19 @@ void mg_verdict_upper(mg_verdict verdict, char text[16]) {
     for (char *p = text; *p; p++) *p = (char)toupper((unsigned char)*p);
 }
 
+void mg_put_wrapped(FILE *out, int indent, const char *text) {
+    while (*text) {
+        size_t line = strcspn(text, "\n"), most = (size_t)(COLUMNS - indent), take = line;
+        if (line > most) {
+            for (take = most; take && text[take] != ' ';) take--;
+            if (!take) take = strcspn(text, " \n"); /* one long word */
+        }
+        fprintf(out, "%*s%.*s\n", indent, "", (int)take, text);
+        text += take;
+        text += *text == ' ' || *text == '\n';
+    }
+}
+
 static unsigned percent(const mg_progress *p) {
     return p->total ? (unsigned)(100 * p->done / p->total) : 100;
 }
@@ -75,7 +89,7 @@ static void draw(mg_progress *p, double now) {
     bar[BAR_WIDTH] = 0;
     describe(p, now, text, sizeof text);
     snprintf(line, sizeof line, "%s [%s] %3u%%  %s", p->label, bar, percent(p), text);
-    int columns = ioctl(fileno(p->out), TIOCGWINSZ, &window) == 0 && window.ws_col ? window.ws_col : 80;
+    int columns = ioctl(fileno(p->out), TIOCGWINSZ, &window) == 0 && window.ws_col ? window.ws_col : COLUMNS;
     clear_line(p);
     fprintf(p->out, "%s%.*s%s", mg_paint_code(p, p->failures ? MG_RED : MG_GREEN), columns - 1, line,
             mg_paint_code(p, MG_PLAIN));

@@ -35,6 +35,8 @@ void mg_progress_tick(mg_progress *progress);
 const char *mg_paint_code(const mg_progress *progress, mg_paint paint);
 mg_paint mg_verdict_paint(mg_verdict verdict);
 bool mg_verdict_bad(mg_verdict verdict); /* failed, error, mistrusted: status 1 */
+/* Text in lines of at most 80 columns, each after `indent` blanks; a word that is longer stands alone. */
+void mg_put_wrapped(FILE *out, int indent, const char *text);
 /* "FAILED" */
 void mg_verdict_upper(mg_verdict verdict, char text[16]);
 

@@ -73,6 +73,25 @@ static json_t *hex(const uint8_t *bytes, size_t count) {
     return json_string(digits);
 }
 
+static json_t *hex64(uint64_t value) {
+    char digits[17];
+    snprintf(digits, sizeof digits, "%016llx", (unsigned long long)value);
+    return json_string(digits);
+}
+
+static json_t *runs_json(const mg_result *r) {
+    json_t *value = json_array();
+    for (uint32_t i = 0; i < r->num_runs && i < MG_MAX_RUNS; i++) {
+        const mg_repeat *run = &r->runs[i];
+        bool known = run->perturbation < MG_NUM_PERTURBATIONS;
+        json_array_append_new(value,
+                              json_pack("{s:s, s:b, s:o}", "perturbation",
+                                        mg_perturbation_name(known ? run->perturbation : MG_PERTURB_NONE),
+                                        "equal", (int)run->equal, "digest", hex64(run->digest)));
+    }
+    return value;
+}
+
 static json_t *difference_json(const mg_difference *d) {
     json_t *value = json_pack("{s:o, s:I, s:I, s:I, s:I, s:i, s:o, s:o, s:o, s:o, s:o, s:o}", "output",
                               text(d->output), "compared", (json_int_t)d->compared, "wrong",
@@ -113,12 +132,14 @@ static json_t *experts_json(const char *golden_dir, const mg_case *c) {
 }
 
 static json_t *result_json(const mg_report *report, const char *id, const mg_case *c, const mg_result *r) {
-    char digest[17];
-    snprintf(digest, sizeof digest, "%016llx", (unsigned long long)r->digest);
-    json_t *value = json_pack("{s:o, s:s, s:I, s:o, s:i, s:o, s:o, s:s, s:o}", "id", text(id), "verdict",
-                              mg_verdict_name(r->verdict), "index", (json_int_t)r->index, "message",
-                              text(r->message), "repeats", (int)r->repeats, "seconds", number(r->seconds),
-                              "kernel_ms", number(r->kernel_ms), "digest", digest, "config", text(r->config));
+    json_t *value =
+        json_pack("{s:o, s:s, s:I, s:o, s:i, s:o, s:o, s:o, s:o}", "id", text(id), "verdict",
+                  mg_verdict_name(r->verdict), "index", (json_int_t)r->index, "message", text(r->message),
+                  "repeats", (int)r->repeats, "seconds", number(r->seconds), "kernel_ms",
+                  number(r->kernel_ms), "digest", hex64(r->digest), "config", text(r->config));
+    if (r->kernel) json_object_set_new(value, "kernel", hex64(r->kernel));
+    if (r->data) json_object_set_new(value, "data", hex64(r->data));
+    if (r->num_runs) json_object_set_new(value, "runs", runs_json(r));
     if (!r->difference.compared) return value;
     json_t *difference = difference_json(&r->difference);
     if (r->difference.wrong && c && report->golden_dir[0])
@@ -284,8 +305,10 @@ void mg_report_link_latest(const char *root, const char *dir) {
  * ---------------------------------------------------------------------------------------------- */
 
 json_t *mg_line_next(FILE *in, mg_line *kind) {
-    static const char *const keys[MG_NUM_LINES] = {
-        [MG_LINE_HEADER] = "schema", [MG_LINE_RESULT] = "id", [MG_LINE_SUMMARY] = "summary"};
+    static const char *const keys[MG_NUM_LINES] = {[MG_LINE_HEADER] = "schema",
+                                                   [MG_LINE_RESULT] = "id",
+                                                   [MG_LINE_SUMMARY] = "summary",
+                                                   [MG_LINE_TYPED] = "type"};
     char *line = NULL;
     size_t capacity = 0;
     ssize_t length;
