@@ -116,6 +116,21 @@ static bool store_backend(mg_options *o, const option *row, const char *value, c
     return refuse(error, "bad value '%s' for %s: choose from cuda, sim, auto", value, row->name);
 }
 
+/* The simulator reads its own options from the environment, which worker processes inherit. */
+static bool store_check(mg_options *o, const option *row, const char *value, char error[MG_ERROR_SIZE]) {
+    (void)o;
+    if (!strcmp(value, "race")) return !setenv("MOEGEMM_SIM_CHECK", value, 1);
+    return refuse(error, "bad value '%s' for %s: choose race", value, row->name);
+}
+
+static bool store_sim_seed(mg_options *o, const option *row, const char *value, char error[MG_ERROR_SIZE]) {
+    char *end;
+    (void)o;
+    strtoull(value, &end, 0);
+    if (end != value && !*end && *value != '-') return !setenv("MOEGEMM_SIM_SEED", value, 1);
+    return refuse(error, "bad value '%s' for %s: expected a whole number", value, row->name);
+}
+
 /* The mask of every perturbation but none, or of those named. */
 static bool store_perturb(mg_options *o, const option *row, const char *value, char error[MG_ERROR_SIZE]) {
     char names[128];
@@ -230,6 +245,8 @@ static const option table[] = {
      .help = "go on with the run of this report (reports/latest)"},
     {"--seed", "N", store_seed, .help = "fresh data instead of the corpus's"},
     {"--generate", NULL, store_flag, FIELD(generate), .help = "first make the goldens that are missing"},
+    {"--check", "WHAT", store_check, .help = "race: on sim, every access for its order (see backend/sim)"},
+    {"--sim-seed", "N", store_sim_seed, .help = "schedule of a kernel's first launch on sim (0)"},
     {"--sim-limit", "N", store_double, FIELD(execute.sim_limit),
      .help = "multiply-adds a case may take on sim (26e6)"},
     {"--autotune-limit", "N", store_size, FIELD(execute.autotune_limit), 1,

@@ -12,6 +12,7 @@
 #include "backend/sim/mma.c"
 #include "backend/sim/scheduler.c"
 #include "backend/sim/switch.c"
+#include "backend/sim/race.c"
 #include "backend/sim/wgmma.c"
 
 #include "test_sim_bugs.c"
