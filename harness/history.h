@@ -8,25 +8,6 @@
 #include "backend/backend.h"
 #include "runset.h"
 
-typedef struct mg_history {
-    sqlite3 *db;
-    char path[GG_PATH_SIZE];
-} mg_history;
-
-/* Opens or makes the database and brings an old schema up to date. Any number of processes may write at once. Errors of
- * all functions below are one line that names the file and the fix. */
-gg_status mg_history_open(mg_history *out, const char *path, char error[MG_ERROR_SIZE]);
-void mg_history_close(mg_history *history);
-
-/* Takes in a results.jsonl, whole or not at all; again, what it has more than before. *run: its row. */
-gg_status mg_history_add(mg_history *history, const mg_runset *set, const char *path, int64_t *run,
-                         char error[MG_ERROR_SIZE]);
-/* Every results.jsonl below ROOT/<run>/ that is not in yet: what a crash while writing, or a lost database, left out.
- * *added counts the runs. */
-gg_status mg_history_import(mg_history *history, const char *root, size_t *added, char error[MG_ERROR_SIZE]);
-/* Forgets runs older than `days`; *removed counts them. */
-gg_status mg_history_prune(mg_history *history, double days, size_t *removed, char error[MG_ERROR_SIZE]);
-
 #define MG_EVENTS(X)                                                                                         \
     X(MG_EVENT_NEW, "new")                 /* fails; the run before passed, or there was none */             \
     X(MG_EVENT_RECURRING, "recurring")     /* failed in the run before too */                                \
@@ -55,6 +36,28 @@ typedef struct mg_newspaper {
     size_t count;
     size_t counts[MG_NUM_EVENTS];
 } mg_newspaper;
+
+typedef struct mg_history {
+    sqlite3 *db;
+    char path[GG_PATH_SIZE];
+} mg_history;
+
+/* Opens or makes the database and brings an old schema up to date. Any number of processes may write at once. Errors of
+ * all functions below are one line that names the file and the fix. */
+gg_status mg_history_open(mg_history *out, const char *path, char error[MG_ERROR_SIZE]);
+void mg_history_close(mg_history *history);
+
+/* Takes in a results.jsonl, whole or not at all; again, what it has more than before. *run: its row. */
+gg_status mg_history_add(mg_history *history, const mg_runset *set, const char *path, int64_t *run,
+                         char error[MG_ERROR_SIZE]);
+/* Takes in the run of a results.jsonl and says what it brought: opening, adding and news in one. */
+gg_status mg_history_follow(const char *database, const char *results_path, mg_newspaper *news,
+                            char error[MG_ERROR_SIZE]);
+/* Every results.jsonl below ROOT/<run>/ that is not in yet: what a crash while writing, or a lost database, left out.
+ * *added counts the runs. */
+gg_status mg_history_import(mg_history *history, const char *root, size_t *added, char error[MG_ERROR_SIZE]);
+/* Forgets runs older than `days`; *removed counts them. */
+gg_status mg_history_prune(mg_history *history, double days, size_t *removed, char error[MG_ERROR_SIZE]);
 
 /* What a run brought against the runs before it on the same device, backend and subject with the same seed. */
 gg_status mg_history_news(mg_history *history, int64_t run, mg_newspaper *out, char error[MG_ERROR_SIZE]);

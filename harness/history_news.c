@@ -197,3 +197,18 @@ json_t *mg_news_json(const mg_newspaper *paper) {
     }
     return json_pack("{s:s, s:s, s:o}", "type", "changes", "baseline", "the runs before", "cases", cases);
 }
+
+gg_status mg_history_follow(const char *database, const char *results_path, mg_newspaper *news,
+                            char error[MG_ERROR_SIZE]) {
+    mg_history history = {0};
+    mg_runset set = {0};
+    int64_t run;
+    *news = (mg_newspaper){0};
+    gg_status status = mg_runset_load(&set, results_path, error);
+    if (!status) status = mg_history_open(&history, database, error);
+    if (!status) status = mg_history_add(&history, &set, results_path, &run, error);
+    if (!status) status = mg_history_news(&history, run, news, error);
+    mg_history_close(&history);
+    mg_runset_free(&set);
+    return status;
+}

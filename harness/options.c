@@ -267,6 +267,9 @@ static const option table[] = {
      .help = "but those of at least S seconds (0.005)"},
     {"--report", "DIR", store_text, FIELD(report), .help = "where the HTML report and JSON lines go"},
     {"--junitxml", "PATH", store_text, FIELD(junit), .help = "JUnit XML as well"},
+    {"--history", "FILE", store_text, FIELD(history),
+     .help = "database of runs (history.db by the reports), none"},
+    {"--github", NULL, store_flag, FIELD(github), .help = "annotate failures for GitHub's runners"},
     {"--no-header", NULL, store_flag, FIELD(no_header), .help = "leave out the opening lines"},
     {"--color", "WHEN", store_color, .help = "yes, no, auto"},
 

@@ -50,6 +50,8 @@ typedef struct mg_options {
     bool show[256];       /* -r, by the verdict's letter (result.h) and P, with a and A expanded */
     const char *junit;    /* --junitxml; NULL: none */
     const char *report;   /* --report, folder; NULL: the runner's default */
+    const char *history;  /* --history, database; NULL: beside the reports; "none": none */
+    bool github;          /* --github: annotations for GitHub's runners */
     bool no_header;       /* --no-header */
     mg_color color;       /* --color */
 

@@ -5,6 +5,8 @@
 
 #include <sys/types.h>
 
+#include <stdio.h>
+
 #include "result.h"
 
 typedef struct mg_report mg_report; /* an open results.jsonl */
@@ -54,5 +56,7 @@ void mg_report_link_latest(const char *root, const char *dir);
 /* Written from a results.jsonl, also an unfinished one. */
 gg_status mg_report_junit(const char *results_path, const char *path, char error[MG_ERROR_SIZE]);
 gg_status mg_report_html(const char *results_path, const char *path, char error[MG_ERROR_SIZE]);
+/* Prints an annotation for each of the first failures. */
+gg_status mg_report_github(const char *results_path, FILE *out, char error[MG_ERROR_SIZE]);
 
 #endif

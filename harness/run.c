@@ -8,7 +8,7 @@
 #include "commands.h"
 #include "ledger.h"
 #include "prepare.h"
-#include "report.h"
+#include "report_internal.h"
 #include "resume.h"
 #include "runner.h"
 #include "select.h"
@@ -56,6 +56,7 @@ typedef struct run {
     char dir[GG_PATH_SIZE];
     bool stopped_early; /* by --maxfail */
     bool lost_report;   /* results cannot be written */
+    mg_newspaper news;  /* what this run brought against those before it */
     char error[MG_ERROR_SIZE];
 } run;
 
@@ -346,6 +347,17 @@ out:
     return status;
 }
 
+/* A history that cannot be written costs its news alone: the run's results are on the disk, and `moegemm report history`
+ * takes them in later. */
+static void follow_history(run *r) {
+    char path[GG_PATH_SIZE + 16], error[MG_ERROR_SIZE];
+    const char *named = r->options->history;
+    if (named && !strcmp(named, "none")) return;
+    snprintf(path, sizeof path, "%s/history.db", r->options->report ? r->dir : "reports");
+    if (mg_history_follow(named ? named : path, mg_report_path(r->report), &r->news, error))
+        fprintf(stderr, "warning: %s\n", error);
+}
+
 /* The files made from results.jsonl; `shown` is what the summary points at. */
 static gg_status write_reports(run *r, char *shown, size_t size) {
     const char *results = mg_report_path(r->report);
@@ -356,8 +368,12 @@ static gg_status write_reports(run *r, char *shown, size_t size) {
     snprintf(path, sizeof path, "%s/junit.xml", r->dir);
     if ((status = mg_report_junit(results, path, r->error))) return status;
     if (r->options->junit && (status = mg_report_junit(results, r->options->junit, r->error))) return status;
+    follow_history(r);
+    json_t *changes = mg_news_json(&r->news);
     snprintf(path, sizeof path, "%s/report.html", r->dir);
-    if ((status = mg_report_html(results, path, r->error))) return status;
+    status = mg_report_page(results, changes, path, r->error);
+    json_decref(changes);
+    if (status) return status;
     snprintf(shown, size, "%s", path);
     return GG_OK;
 }
@@ -386,11 +402,14 @@ static int finish(run *r, gg_status status) {
                               .report_path = shown,
                               .wait_for_gpu = r->wait_for_gpu,
                               .running_seconds = r->running,
+                              .news = &r->news,
                               .stopped_after = r->stopped_early ? r->failures : 0};
+    if (r->options->github && mg_report_github(mg_report_path(r->report), r->progress.out, r->error))
+        fail(r->error);
     mg_summary_print(&r->progress, &ending);
     if (internal) return MG_EXIT_INTERNAL;
     if (interrupted) return MG_EXIT_INTERRUPTED;
-    return r->failures ? MG_EXIT_FAILED : MG_EXIT_OK;
+    return r->failures || r->news.counts[MG_EVENT_UNSTABLE] ? MG_EXIT_FAILED : MG_EXIT_OK;
 }
 
 static gg_status open_report(run *r) {
@@ -493,6 +512,7 @@ int mg_run_main(int argc, char **argv) {
         code = r.repro ? select_and_run(&r, r.begun) : fail("out of memory");
     }
     for (size_t i = 0; i < r.num_outcomes; i++) free(r.outcomes[i].message);
+    mg_newspaper_free(&r.news);
     mg_report_close(r.report);
     mg_ledger_close(r.ledger);
     mg_xfail_close(r.xfail);

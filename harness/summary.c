@@ -36,9 +36,11 @@ static void put_outcome(const mg_progress *p, const mg_outcome *o) {
 }
 
 static void put_message(const mg_progress *p, const char *message) {
+    char line[MG_MESSAGE_SIZE];
     for (int lines = 0; message && *message && lines < MAX_LINES; lines++) {
         size_t length = strcspn(message, "\n");
-        fprintf(p->out, "    %.*s\n", (int)length, message);
+        snprintf(line, sizeof line, "%.*s", (int)length, message);
+        mg_put_wrapped(p->out, 4, line);
         message += length + (message[length] == '\n');
     }
 }
@@ -110,6 +112,23 @@ static void put_durations(const mg_progress *p, const mg_ending *e, const mg_out
         fprintf(p->out, "%8.3fs  %s\n", sorted[i]->seconds, sorted[i]->id);
 }
 
+/* "history: 2 new, 1 recurring", and by name what no verdict told: bits that an earlier run had otherwise. */
+static void put_news(const mg_progress *p, const mg_newspaper *news) {
+    const char *separator = "history: ";
+    for (const mg_news *item = news->items; item < news->items + news->count; item++)
+        if (item->events & 1u << MG_EVENT_UNSTABLE)
+            fprintf(p->out,
+                    "%sCHANGED DIGEST%s %s\n    %s; %s on %s, from the same kernel on the same data\n",
+                    mg_paint_code(p, MG_RED), mg_paint_code(p, MG_PLAIN), item->id, item->digest,
+                    item->earlier, item->when);
+    for (int e = 0; e < MG_NUM_EVENTS; e++) {
+        if (!news->counts[e]) continue;
+        fprintf(p->out, "%s%zu %s", separator, news->counts[e], mg_event_name((mg_event)e));
+        separator = ", ";
+    }
+    if (news->count) fputc('\n', p->out);
+}
+
 static void put_closing(const mg_progress *p, const mg_ending *e) {
     static const struct {
         mg_verdict verdict;
@@ -131,6 +150,7 @@ static void put_closing(const mg_progress *p, const mg_ending *e) {
                 e->wait_for_gpu, e->wait_for_gpu == 1 ? " is" : "s are", e->options->execute.sim_limit,
                 e->wait_for_gpu == 1 ? "s" : "");
     if (s->not_run) fprintf(p->out, "%zu selected cases did not run\n", s->not_run);
+    if (e->news) put_news(p, e->news);
     if (e->report_path) fprintf(p->out, "report: %s\n", e->report_path);
     fprintf(p->out, "%zu cases ran in %.1f s, %.1f cases/s; %.1f s in all\n", ran, e->running_seconds,
             e->running_seconds > 0 ? (double)ran / e->running_seconds : 0, s->seconds);
