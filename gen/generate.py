@@ -111,15 +111,18 @@ class Corpus:
         rows = []
         for dtype, name, array, output in arrays(problem, data_class, dtypes, self.user_seed):
             stem = f"{key}/{data_class}-{dtype}-{name}" if dtype else f"{key}/{data_class}-{name}"
-            if output:
-                kind = "committed" if problem.is_committed(data_class, dtype, output) else "generated"
-            else:
+            if not output:
                 kind = "derived" if name in ("y_mul", "dx_reduced") else "drawn"
-            path = stem + ".npy" if output else stem
+            elif problem.is_derived(data_class, dtype, output):
+                kind = "derived"
+            else:
+                kind = "committed" if problem.is_committed(data_class, dtype, output) else "generated"
+            has_file = kind in ("committed", "generated")
+            path = stem + ".npy" if has_file else stem
             row = manifest_row(path, array, kind)
             if self.manifest and not self.user_seed and self.manifest.get(path) != row:
                 raise ValueError(f"made '{path}' differs from golden/manifest.tsv: {row[1:4]}, not {self.manifest.get(path)}")
-            if output:
+            if has_file:
                 files.write_array(os.path.join(self.folder(kind), path), array)
             rows.append(row)
         return rows

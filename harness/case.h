@@ -70,14 +70,15 @@ enum {
     MG_GROUP_FIRST = 2,  /* the first of them, the only small one whose dX the seeds test */
     MG_GROUP_LARGE = 4,  /* Llama-4-Scout and Qwen3-30B-A3B */
     MG_GROUP_SHRUNK = 8, /* Llama-4 with H = I = 1024, used by the seeds for dX */
+    MG_GROUP_FULL = 32,  /* full sizes of more models, lengths and routings, and offsets beyond 2^31 */
     MG_GROUP_RAGGED = 16 /* ours: distributions, sizes off the tile, T = 0, 1, 7, one expert, 128 experts */
 };
 
 /* All problems, in file order, parsed once from the table embedded at build; never fails at run time. */
 const mg_problem *mg_problems(size_t *count);
 const mg_problem *mg_problem_find(const char *key);
-/* Whether a golden is in the repository, so that no Python is needed for it: what `forward and tma` needs on
- * the simulator is. `output` as the op that makes it: forward y, dX dx, dW dw. */
+/* Whether a golden, or the digest of one that C computes, is in the repository, so that no Python is needed for it: what
+ * `forward and tma` needs on the simulator is. `output` as the op that makes it: forward y, dX dx, dW dw. */
 bool mg_is_committed(const mg_problem *problem, mg_class cls, gg_dtype dtype, gg_op output);
 
 /* Test functions, under the seeds' names. */

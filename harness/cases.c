@@ -33,6 +33,7 @@ enum {
     FIRST = MG_GROUP_FIRST,
     LARGE = MG_GROUP_LARGE,
     SHRUNK = MG_GROUP_SHRUNK,
+    FULL = MG_GROUP_FULL,
     RAGGED = MG_GROUP_RAGGED
 };
 
@@ -105,7 +106,10 @@ static const block blocks[] = {
     {.in = SMALL, .not_in = FIRST, .ops = DX, .tma = TMA_EACH},
     {.in = SHRUNK, .ops = DX, .modes = MANUAL | MANUAL_AUTOGRAD, .tma = TMA_EACH},
     /* full sizes with a full-size tile */
-    {.in = LARGE | SHRUNK, .tma = TMA_FULL, .config = LARGE_TILE},
+    {.in = LARGE | SHRUNK | FULL, .tma = TMA_FULL, .config = LARGE_TILE},
+    {.in = FULL, .config = LARGE_TILE, .halves = true},
+    {.in = LARGE, .dtypes = FP16, .tma = TMA_FULL, .config = LARGE_TILE},
+    {.in = FULL, .ops = FORWARD, .fusions = MUL_POST, .tma = TMA_FULL, .config = LARGE_TILE},
 
     /* the seeds' models with the other type and classes */
     {.in = SMALL, .classes = UNIT | REAL, .tma = TMA_ENDS, .config = ONE_TILE},
@@ -390,7 +394,9 @@ gg_problem mg_case_problem(const mg_case *c, gg_op op) {
 double mg_case_work(const mg_case *c) {
     const mg_problem *p = c->problem;
     if (c->refusal) return 0;
-    return (double)p->M * p->N * p->K * (c->function.autograd ? 3 : 1);
+    const double products = (double)p->M * p->N * p->K * (c->function.autograd ? 3 : 1);
+    return p->store == MG_STORE_HASH ? products + (double)p->E * p->N * p->K
+                                     : products; /* drawn on the device */
 }
 
 /* --- ids --- */

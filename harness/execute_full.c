@@ -2,7 +2,9 @@
  * with the reference kernel to name the elements. */
 #include "execute_internal.h"
 
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* How the rows of a result are laid out on the device, and which slot (expert) each counts for. */
@@ -83,6 +85,12 @@ static gg_status run_reference(mg_run *run, mg_res res) {
     return status;
 }
 
+/* Of a pattern, for people: the sign of a NaN means nothing. */
+static double value_of(const mg_run *run, uint16_t bits) {
+    const double value = mg_float_from_bits(run->c->dtype, bits);
+    return value != value ? NAN : value;
+}
+
 /* Where the first run's result and the reference's differ. */
 static gg_status locate(mg_run *run, mg_res res, mg_difference *d) {
     mg_executor *x = run->x;
@@ -119,8 +127,8 @@ static gg_status locate(mg_run *run, mg_res res, mg_difference *d) {
                                   "download failed");
     }
     if (status != GG_OK) return status;
-    d->got = d->worst_got = mg_float_from_bits(run->c->dtype, bits[0]);
-    d->expected = d->worst_expected = mg_float_from_bits(run->c->dtype, bits[1]);
+    d->got = d->worst_got = value_of(run, bits[0]);
+    d->expected = d->worst_expected = value_of(run, bits[1]);
     d->worst_row = d->row;
     d->worst_col = d->col;
     d->bound_ratio = 1;
@@ -153,6 +161,79 @@ static void note_counts(mg_run *run, size_t slots) {
             used += (size_t)snprintf(text + used, sizeof text - used, "%s%zu: %llu", used ? ", " : "", i,
                                      (unsigned long long)run->x->board->hashes[i]);
     if (used) mg_note(run->result, MG_FAILED, "wrong elements by expert: %s", text);
+}
+
+/* --- tiles of the first wrong expert, with a value of each beside the reference kernel's --- */
+
+enum { SHOWN_TILES = 3 };
+
+/* One tile while its rows are looked at. */
+typedef struct tile {
+    int64_t wrong, row, col; /* first wrong element, as stored */
+    uint16_t bits[2];        /* of it, here and in the reference's result */
+} tile;
+
+/* As the case's config cuts its result; a config without tiles is cut into squares. */
+static void tile_shape(const mg_run *run, mg_res res, int64_t *rows, int64_t *cols) {
+    const gg_op op = res == MG_RES_Y ? GG_FORWARD : res == MG_RES_DW ? GG_DW : GG_DX;
+    const gg_config *c = &run->configs[op];
+    *rows = op == GG_DW ? c->block_n : c->block_m;
+    *cols = op == GG_FORWARD ? c->block_n : c->block_k;
+    if (!*rows || !*cols) *rows = *cols = 64;
+}
+
+/* Adds the differences of one row to the tiles that it crosses. */
+static gg_status compare_row(mg_run *run, mg_res res, int64_t stored, int64_t cols, int64_t tile_cols,
+                             uint16_t *rows[2], tile *tiles) {
+    mg_executor *x = run->x;
+    for (int set = 0; set < 2; set++) {
+        const u16 *data = (const u16 *)mg_region_data(&x->results[set][res]) + stored * cols;
+        gg_status status = mg_device_status(
+            x, x->backend->ops->download(x->backend, rows[set], data, (size_t)cols * 2), "download failed");
+        if (status != GG_OK) return status;
+    }
+    for (int64_t col = 0; col < cols; col++) {
+        tile *t = &tiles[col / tile_cols];
+        if (rows[0][col] == rows[1][col] || t->wrong++) continue;
+        *t = (tile){1, stored, col, {rows[0][col], rows[1][col]}};
+    }
+    return GG_OK;
+}
+
+static gg_status note_tiles(mg_run *run, mg_res res, int32_t expert) {
+    const layout l = layout_of(run, res, 0);
+    const int32_t *row_map = mg_res_row_map(run, res), *m_sizes = run->data->inputs.m_sizes;
+    int64_t tile_rows, tile_cols, begin = 0, rows = res == MG_RES_DW ? l.rows_per_slot : m_sizes[expert];
+    for (int32_t e = 0; e < expert; e++) begin += res == MG_RES_DW ? l.rows_per_slot : m_sizes[e];
+    tile_shape(run, res, &tile_rows, &tile_cols);
+    const int64_t across = (l.cols + tile_cols - 1) / tile_cols, down = (rows + tile_rows - 1) / tile_rows;
+    uint16_t *data = malloc((size_t)l.cols * 2 * sizeof *data), *pair[] = {data, data + l.cols};
+    tile *tiles = malloc((size_t)across * sizeof *tiles);
+    gg_status status = data && tiles ? GG_OK : GG_ERR_MEMORY;
+    int64_t wrong = 0;
+    char text[480] = "";
+    for (int64_t i = 0; i < down && status == GG_OK; i++) {
+        const int64_t end = (i + 1) * tile_rows < rows ? (i + 1) * tile_rows : rows;
+        memset(tiles, 0, (size_t)across * sizeof *tiles);
+        for (int64_t row = begin + i * tile_rows; row < begin + end && status == GG_OK; row++)
+            status = compare_row(run, res, row_map ? row_map[row] : row, l.cols, tile_cols, pair, tiles);
+        for (int64_t j = 0; j < across; j++) {
+            const tile *t = &tiles[j];
+            if (!t->wrong || wrong++ >= SHOWN_TILES) continue;
+            const size_t used = strlen(text);
+            snprintf(text + used, sizeof text - used,
+                     "; tile (%lld, %lld): %lld wrong, [%lld, %lld] is %.9g, reference %.9g", (long long)i,
+                     (long long)j, (long long)t->wrong, (long long)t->row, (long long)t->col,
+                     value_of(run, t->bits[0]), value_of(run, t->bits[1]));
+        }
+    }
+    if (status == GG_OK)
+        mg_note(run->result, MG_FAILED, "expert %d: %lld of %lld tiles of %lld x %lld are wrong%s", expert,
+                (long long)wrong, (long long)(down * across), (long long)tile_rows, (long long)tile_cols,
+                text);
+    free(data);
+    free(tiles);
+    return status;
 }
 
 gg_status mg_judge_hashed(mg_run *run, mg_res res) {
@@ -190,5 +271,5 @@ gg_status mg_judge_hashed(mg_run *run, mg_res res) {
     if (status != GG_OK) return status;
     note_counts(run, slots);
     mg_judge_difference(run, res, &d, NULL);
-    return GG_OK;
+    return d.wrong ? note_tiles(run, res, d.expert) : GG_OK;
 }

@@ -107,14 +107,27 @@ static size_t output_files(const mg_problem *problem, mg_class cls, gg_dtype dty
     return count;
 }
 
+/* Goldens that are cheap to compute and large to keep have only their digest in the manifest. */
+static bool is_derived(const mg_corpus *corpus, const mg_problem *problem, mg_class cls, gg_dtype dtype,
+                       mg_output output) {
+    char name[MG_FILE_SIZE];
+    mg_array_name(problem, cls, dtype, mg_output_name(output), name);
+    return cls != MG_REAL && mg_manifest_find(corpus, name);
+}
+
 static gg_status compute_golden(const mg_corpus *corpus, const mg_problem *problem, mg_class cls,
                                 gg_dtype dtype, mg_output output, uint64_t user_seed, mg_golden *out,
                                 char error[MG_ERROR_SIZE]) {
     mg_inputs inputs;
     gg_status status = mg_inputs_load(corpus, problem, cls, dtype, user_seed, &inputs, error);
     if (status) return status;
-    if ((status = mg_oracle(problem, cls, dtype, output, &inputs, out))) out_of_memory(problem, error);
+    if ((status = mg_oracle(problem, cls, dtype, output, &inputs, out)))
+        out_of_memory(problem, error);
+    else if (!user_seed) /* then it must be NumPy's */
+        status = mg_golden_check(corpus, problem, cls, dtype, mg_output_name(output), out->bits,
+                                 out->rows * out->cols * sizeof *out->bits, error);
     mg_inputs_free(&inputs);
+    if (status) mg_golden_free(out);
     return status;
 }
 
@@ -147,7 +160,8 @@ gg_status mg_golden_load(const mg_corpus *corpus, const mg_problem *problem, mg_
         return GG_ERR_ARGUMENT;
     }
     if (cls == MG_HOSTILE) return load_hostile(corpus, problem, dtype, output, user_seed, out, error);
-    if (user_seed) return compute_golden(corpus, problem, cls, dtype, output, user_seed, out, error);
+    if (user_seed || is_derived(corpus, problem, cls, dtype, output))
+        return compute_golden(corpus, problem, cls, dtype, output, user_seed, out, error);
 
     mg_output_shape(problem, output, &out->rows, &out->cols);
     size_t count = output_files(problem, cls, dtype, output, names);
@@ -182,7 +196,7 @@ size_t mg_golden_missing(const mg_corpus *corpus, const mg_problem *problem, mg_
     if (problem->store == MG_STORE_HASH) return 0;
     for (mg_output output = 0; output < MG_NUM_OUTPUTS; output++) {
         char names[2][MG_FILE_SIZE], path[MG_FILE_SIZE];
-        if (!(outputs >> output & 1)) continue;
+        if (!(outputs >> output & 1) || is_derived(corpus, problem, cls, dtype, output)) continue;
         size_t count = output_files(problem, cls, dtype, output, names);
         for (size_t i = 0; i < count; i++) {
             const mg_manifest_row *row = mg_manifest_find(corpus, names[i]);

@@ -7,12 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "case.h"
 #include "filter.h"
+#include "golden.h"
 
 static mg_cases cases;
 
@@ -254,21 +254,17 @@ static void test_problem_and_work(void **state) {
 
 /* --- a first run without a GPU --- */
 
-/* Whether the repository has the files of the goldens that a forward case is compared with. */
-static bool goldens_are_committed(const mg_case *c) {
-    static const char *const outputs[] = {"y", "dx", "dw"};
-    for (size_t i = 0; i < (c->function.autograd ? 3 : 1); i++) {
-        char path[1024];
-        snprintf(path, sizeof path, "%s/golden/%s/%s-%s-%s%s.npy", SOURCE_DIR, c->problem->key,
-                 mg_class_name(c->cls), gg_dtype_name(c->dtype), outputs[i], c->cls == MG_REAL ? "-c" : "");
-        if (access(path, R_OK)) return false;
-    }
-    return true;
+/* Whether the repository has the goldens that a forward case is compared with. */
+static bool goldens_are_committed(const mg_corpus *corpus, const mg_case *c) {
+    const unsigned outputs = c->function.autograd ? (1u << MG_NUM_OUTPUTS) - 1 : 1u << MG_OUT_Y;
+    return mg_golden_missing(corpus, c->problem, c->cls, c->dtype, outputs, NULL) == 0;
 }
 
 static void test_first_run(void **state) {
     (void)state;
-    char id[MG_ID_SIZE];
+    char id[MG_ID_SIZE], error[MG_ERROR_SIZE];
+    mg_corpus *corpus; /* with an empty cache */
+    if (mg_corpus_open(&corpus, SOURCE_DIR "/golden", "/nonexistent", error)) fail_msg("%s", error);
     size_t runnable = 0;
     double work = 0;
     for (size_t i = 0; i < cases.count; i++) {
@@ -276,7 +272,7 @@ static void test_first_run(void **state) {
         if (c->function.op != GG_FORWARD || !c->config.tma || c->refusal || mg_case_work(c) > MG_SIM_LIMIT)
             continue;
         mg_case_id(c, id);
-        if (!goldens_are_committed(c)) fail_msg("'%s' needs a golden that is not committed", id);
+        if (!goldens_are_committed(corpus, c)) fail_msg("'%s' needs a golden that is not committed", id);
         runnable++;
         work += mg_case_work(c);
     }
@@ -289,16 +285,17 @@ static void test_first_run(void **state) {
     mg_case c =
         *find("grouped_gemm_forward_manual_autograd[W1-use_tma_load_x-topk1-E4-T128-H32-I32-bf16-exact-mult-"
               "mma_sync-bm32-bn32-bk32-w4-s2]");
-    assert_true(goldens_are_committed(&c));
+    assert_true(goldens_are_committed(corpus, &c));
     c.dtype = GG_FP16;
-    assert_false(goldens_are_committed(&c));
+    assert_false(goldens_are_committed(corpus, &c));
     c.function.autograd = false;
-    assert_true(goldens_are_committed(&c));
+    assert_true(goldens_are_committed(corpus, &c));
     c.cls = MG_UNIT;
-    assert_false(goldens_are_committed(&c));
+    assert_false(goldens_are_committed(corpus, &c));
     c.cls = MG_EXACT;
     c.problem = mg_problem_find("W1-topk1-E4-T1024-H128-I128-mult");
-    assert_false(goldens_are_committed(&c));
+    assert_false(goldens_are_committed(corpus, &c));
+    mg_corpus_close(corpus);
 }
 
 /* --- coverage: what must occur somewhere among the cases that run --- */

@@ -231,12 +231,25 @@ static void test_full_size_fails(void **state) {
     assert_non_null(strstr(result.message, "'dx' has a wrong hash for 16 of 16 experts, first for expert 0"));
     assert_non_null(strstr(result.message, "wrong elements by expert: 0: "));
     assert_non_null(strstr(result.message, "'dx' is wrong: ["));
-    assert_null(strstr(result.message, "reference"));            /* which is right */
+    assert_null(strstr(result.message, "has a wrong hash too")); /* the reference is right */
+    assert_non_null(strstr(result.message, " tiles of 32 x 32 are wrong; tile (0, 0): "));
+    assert_non_null(strstr(result.message, ", reference "));
     assert_true(d->wrong > 64 * 1024 && d->wrong < d->compared); /* NumPy saw 82 to 92% for this fault */
     assert_int_equal(d->expert, 0);
     assert_true(d->expected != d->got);
     assert_int_equal(d->map_rows, MG_MAP_SIZE);
     for (int i = 0; i < MG_MAP_SIZE * MG_MAP_SIZE; i++) assert_true(d->map[i] > 128);
+}
+
+/* A fault in one place names that tile alone. */
+static void test_wrong_tile_is_named(void **state) {
+    (void)state;
+    const mg_result result = execute_full(SUBJECT("wrong_leaves_tile"));
+    assert_int_equal(result.verdict, MG_FAILED);
+    assert_int_equal(result.difference.wrong, 8);
+    assert_non_null(strstr(
+        result.message, "expert 0: 1 of 32 tiles of 32 x 32 are wrong; tile (0, 0): 8 wrong, [0, 8] is nan, "
+                        "reference 1096"));
 }
 
 int main(void) {
@@ -246,6 +259,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_check, setup, teardown),
         cmocka_unit_test(test_full_size_passes),
         cmocka_unit_test(test_full_size_fails),
+        cmocka_unit_test(test_wrong_tile_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
