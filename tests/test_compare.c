@@ -377,6 +377,31 @@ static void test_whole_rms(void **state) {
     assert_true(real_compare(&r));
 }
 
+/* One element among many, too far off for the sharp bound and not for the proven one, too little for the tile. */
+static void test_sharp_bound(void **state) {
+    (void)state;
+    enum { COUNT = 64 };
+    static const mg_chain deep = {.reduction = 16384, .m_sizes = sizes, .E = 3};
+    for (int wrong = 0; wrong < 2; wrong++) {
+        uint16_t got[ROWS * COUNT];
+        float c[ROWS * COUNT], s[ROWS * COUNT];
+        mg_difference d;
+        bool mistrusted;
+        for (int i = 0; i < ROWS * COUNT; i++) {
+            c[i] = 1;
+            s[i] = 256;
+            got[i] = mg_bits_from_float(GG_BF16, 1);
+        }
+        c[70] = 0; /* bounds 256 * 2^-23 * (8 + 32) and * 16384: 1.2e-3 and 0.5 */
+        got[70] = mg_bits_from_float(GG_BF16, wrong ? 2e-3f : 1e-3f);
+        const mg_golden golden = {.rows = ROWS, .cols = COUNT, .c = c, .s = s};
+        assert_true(mg_compare(MG_REAL, GG_BF16, &golden, got, NULL, &deep, experts, &d, &mistrusted) ==
+                    !wrong);
+        assert_int_equal(d.wrong, wrong);
+        assert_true(d.tile_rms < 1 && d.hard_ratio < 1);
+    }
+}
+
 static void test_nan_and_infinity_fail_real(void **state) {
     (void)state;
     static const uint16_t patterns[] = {0x7fff, 0xffff, 0x7fc0, 0x7f80, 0xff80};
@@ -473,6 +498,7 @@ int main(void) {
         cmocka_unit_test(test_missing_weight_fails),
         cmocka_unit_test(test_tile_rms),
         cmocka_unit_test(test_whole_rms),
+        cmocka_unit_test(test_sharp_bound),
         cmocka_unit_test(test_nan_and_infinity_fail_real),
         cmocka_unit_test(test_dw_bounds_follow_the_experts),
         cmocka_unit_test(test_mul_post_golden),

@@ -97,6 +97,10 @@ static void test_keyword(void **state) {
         assert_true(strstr(id, "forward") && strstr(id, "tma") && strstr(id, "fp16"));
         assert_true(i == 0 || s.indices[i] > s.indices[i - 1]);
     }
+    size_t matching = 0; /* none is left out */
+    for (size_t i = 0; i < cases.count; i++)
+        matching += strstr(id_of(i), "forward") && strstr(id_of(i), "tma") && strstr(id_of(i), "fp16");
+    assert_int_equal(s.count, matching);
     char text[80];
     snprintf(text, sizeof text, "%zu/%zu tests collected (%zu deselected)", s.count, cases.count,
              s.deselected);
