@@ -293,7 +293,6 @@ enum {
 };
 #define wgmma_fence() SIM_CALL(wgmma_fence)
 #define wgmma_commit() SIM_CALL(wgmma_commit)
-#define wgmma_hold(d, count) ((void)(d))
 #define wgmma_wait(N) SIM_CALL(wgmma_wait, N)
 #define wgmma_hold(d, count) ((void)(d), (void)(count)) /* for compilers that see no call in a wait */
 #define setmaxnreg_dec(N) SIM_CALL(setmaxnreg, N, 0)
