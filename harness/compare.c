@@ -8,8 +8,6 @@
 /* fp32 accumulation: tensor cores truncate, so an error is up to a whole unit of a 24-bit significand, not
  * half of one. */
 #define UNIT_ACCUMULATE 0x1p-23
-/* Goldens of class real are stored as float32, rounded to nearest. */
-#define UNIT_GOLDEN 0x1p-24
 
 enum {
     TILE = 64
@@ -244,16 +242,16 @@ typedef struct bounds {
     double weight;
 } bounds;
 
-/* One rounding of a sum of `length` products. The hard bound is proven: g*s + u*(|c| + g*s) + eta with g =
- * n*a/(1 - n*a); the sharp one replaces n by 8 + sqrt(n)/4, 2.5 to 5 times what sign-symmetric data was ever
- * seen to need. */
+/* One rounding of a sum of `length` products. The hard bound is proven: g*s + u*(|c| + g*s) + eta with g = n*a/(1 - n*a);
+ * n products need n - 1 additions, so one term a*s is left over for goldens being float32. The sharp one replaces n by
+ * 8 + sqrt(n)/4, about twice what sign-symmetric data was ever seen to need (golden/CALIBRATION.md). */
 static bounds bounds_of_sum(const format *f, double length) {
     const double u = f->unit;
     double hard = length * UNIT_ACCUMULATE / (1 - length * UNIT_ACCUMULATE);
     double sharp = fmin(length, 8 + sqrt(length) / 4) * UNIT_ACCUMULATE;
     double gamma = (4 + sqrt(length) / 8) * UNIT_ACCUMULATE;
     double eta = f->eta + length * f->eta_product;
-    return (bounds){.on_c = u + UNIT_GOLDEN,
+    return (bounds){.on_c = u,
                     .constant = eta,
                     .sharp_s = sharp * (1 + u),
                     .hard_s = hard * (1 + u),
