@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+enum { KEYS = 8, COLUMNS = 10 };
 enum { BUSY_MS = 30000 }; /* another process writes for microseconds; longer than this it is stuck */
 
 struct mg_ledger {
@@ -76,8 +77,11 @@ static bool bind(sqlite3_stmt *statement, const char *const *texts, int count) {
     return ok;
 }
 
+static int find(mg_ledger *ledger, const char *const *key) {
+    return bind(ledger->find, key, KEYS) ? sqlite3_step(ledger->find) : SQLITE_ERROR;
+}
+
 gg_status mg_ledger_check(mg_ledger *ledger, const char *id, mg_result *result, char error[MG_ERROR_SIZE]) {
-    enum { KEYS = 8, COLUMNS = 10 };
     char kernel[17], data[17], seed[17], digest[17], now[40] = "";
     const time_t t = time(NULL);
     struct tm local;
@@ -99,9 +103,13 @@ gg_status mg_ledger_check(mg_ledger *ledger, const char *id, mg_result *result, 
                                         digest,
                                         now};
     gg_status status = GG_OK;
-    /* entered or not, what is found afterwards is the first entry, whichever process made it */
-    if (!bind(ledger->enter, texts, COLUMNS) || sqlite3_step(ledger->enter) != SQLITE_DONE ||
-        !bind(ledger->find, texts, KEYS) || sqlite3_step(ledger->find) != SQLITE_ROW) {
+    int found = find(ledger, texts);
+    if (found == SQLITE_DONE) {
+        if (!bind(ledger->enter, texts, COLUMNS) || sqlite3_step(ledger->enter) != SQLITE_DONE)
+            return fail(ledger, error);
+        found = find(ledger, texts); /* another process may have been first */
+    }
+    if (found != SQLITE_ROW) {
         status = fail(ledger, error);
     } else {
         const char *first = (const char *)sqlite3_column_text(ledger->find, 0);

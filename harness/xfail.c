@@ -49,7 +49,8 @@ static gg_status add(mg_xfail *x, char *line, int number, const char *arch, char
     }
     if (!fields[2] || !*fields[0] || !*fields[2]) {
         snprintf(error, MG_ERROR_SIZE,
-                 "xfail table, line %d: not an expression, an architecture and a reason", number);
+                 "xfail table, line %d: not an expression, an architecture and a reason, parted by tabs",
+                 number);
         return GG_ERR_ARGUMENT;
     }
     if (strcmp(fields[1], "*") && strcmp(fields[1], arch)) return GG_OK;
@@ -113,8 +114,11 @@ void mg_xfail_apply(const mg_xfail *x, const char *id, mg_result *result) {
     const row *found = x->rows;
     while (found < x->rows + x->count && !mg_filter_matches(found->filter, lowered)) found++;
     if (found == x->rows + x->count) return;
-    snprintf(message, sizeof message, failed ? "%.200s\n%.*s" : "passed but expected to fail: %.200s%.*s",
-             found->reason, failed ? MG_MESSAGE_SIZE / 2 : 0, result->message);
+    if (failed)
+        snprintf(message, sizeof message, "%.200s\n%.800s", found->reason, result->message);
+    else
+        snprintf(message, sizeof message,
+                 "passed but expected to fail: %.200s (remove its line from the table)", found->reason);
     memcpy(result->message, message, sizeof message);
     result->verdict = failed ? MG_XFAILED : MG_FAILED;
 }
