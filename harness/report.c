@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -153,6 +154,8 @@ static json_t *header_json(const mg_report_header *h) {
     time_t t = time(NULL);
     struct tm local;
     strftime(now, sizeof now, "%Y-%m-%dT%H:%M:%S%z", localtime_r(&t, &local));
+    uint64_t run = (uint64_t)t << 20 ^ (uint64_t)getpid(); /* apart from a run in the same second */
+    (void)!getrandom(&run, sizeof run, GRND_NONBLOCK);
     const gg_device *d = h->device;
     json_t *device = json_pack("{s:o, s:i, s:i, s:o, s:o}", "name", text(d->name), "cc", d->cc, "sm_count",
                                d->sm_count, "driver", text(d->driver), "compiler", text(d->compiler));
@@ -162,6 +165,7 @@ static json_t *header_json(const mg_report_header *h) {
                   text(h->backend), "subject", text(h->subject), "command", text(h->command), "repro",
                   text(h->repro), "workers", h->workers, "selected", (json_int_t)h->selected, "deselected",
                   (json_int_t)h->deselected, "seed", (json_int_t)h->user_seed);
+    json_object_set_new(value, "run", hex64(run));
     json_t *words = h->arguments ? json_array() : NULL;
     for (size_t i = 0; words && h->arguments[i]; i++) json_array_append_new(words, text(h->arguments[i]));
     if (words) json_object_set_new(value, "arguments", words);

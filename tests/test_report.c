@@ -140,6 +140,65 @@ static void test_invalid_text(void **state) {
     free(text);
 }
 
+/* What xmllint says of `out` by the schema: 0 is valid. */
+static int validate(const folder *f) {
+    char command[512];
+    snprintf(command, sizeof command,
+             "xmllint --nonet --noout --schema '%s/tests/junit.xsd' '%s' 2>/dev/null", SOURCE_DIR, f->out);
+    return system(command);
+}
+
+static void test_junit_schema(void **state) {
+    const folder *f = *state;
+    char error[MG_ERROR_SIZE] = "", command[512];
+    static const char *const faults[] = {
+        "s/ hostname=\"[a-z]*\"//",
+        "s/T\\([0-9:]*\\)\" package/T\\1Z\" package/;s/timestamp=\"2/timestamp=\"x2/", "s/<system-out.>//",
+        "s/failures=\"2\"/failures=\"two\"/", "s/<failure type=\"[a-z]*\"/<failure/"};
+    write_report(f, true);
+    assert_int_equal(mg_report_junit(f->results, f->out, error), GG_OK);
+    assert_int_equal(validate(f), 0);
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
+        assert_int_equal(mg_report_junit(f->results, f->out, error), GG_OK);
+        snprintf(command, sizeof command, "sed -i '%s' '%s'", faults[i], f->out);
+        assert_int_equal(system(command), 0);
+        assert_int_not_equal(validate(f), 0);
+    }
+}
+
+static void test_github(void **state) {
+    const folder *f = *state;
+    char error[MG_ERROR_SIZE] = "";
+    write_report(f, true);
+    FILE *out = fopen(f->out, "w");
+    assert_int_equal(mg_report_github(f->results, out, error), GG_OK);
+    fclose(out);
+    char *text = read_file(f->out);
+    /* one line a failure, none of which can end early or begin a command of its own */
+    assert_non_null(strstr(text, "::error title=case[2]::error\n"));
+    assert_non_null(strstr(text, "::error title=f[</script><script>alert(1)</script><!-- & ']]> \"x\"-"));
+    assert_non_null(strstr(text, "?%0Asecond ]]>"));
+    int lines = 0;
+    for (const char *p = text; (p = strchr(p, '\n')); p++) lines++;
+    assert_int_equal(lines, 3);
+    free(text);
+}
+
+/* The same results make the same page, byte for byte. */
+static void test_deterministic(void **state) {
+    const folder *f = *state;
+    char error[MG_ERROR_SIZE] = "";
+    write_report(f, true);
+    assert_int_equal(mg_report_html(f->results, f->out, error), GG_OK);
+    char *first = read_file(f->out);
+    sleep(1); /* no clock may show */
+    assert_int_equal(mg_report_html(f->results, f->out, error), GG_OK);
+    char *second = read_file(f->out);
+    assert_string_equal(first, second);
+    free(second);
+    free(first);
+}
+
 static void test_junit(void **state) {
     const folder *f = *state;
     char error[MG_ERROR_SIZE] = "", command[512];
@@ -243,13 +302,9 @@ static void test_unwritable_folder(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(test_lines),
-        TEST(test_invalid_text),
-        TEST(test_junit),
-        TEST(test_html),
-        TEST(test_unfinished),
-        TEST(test_full_disk),
-        TEST(test_unwritable_folder),
+        TEST(test_lines),     TEST(test_invalid_text),      TEST(test_junit), TEST(test_junit_schema),
+        TEST(test_github),    TEST(test_deterministic),     TEST(test_html),  TEST(test_unfinished),
+        TEST(test_full_disk), TEST(test_unwritable_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,7 +12,7 @@ function element(name, properties, ...children) {
 }
 
 function svgElement(name, attributes, ...children) {
-    const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+    const made = document.createElementNS(byId("mould").namespaceURI, name);
     for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
     made.append(...children);
     return made;
