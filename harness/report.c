@@ -234,9 +234,9 @@ gg_status mg_report_open(mg_report **out, const char *dir, const mg_report_heade
     return status;
 }
 
-gg_status mg_report_reopen(mg_report **out, const char *dir, const char *golden_dir, off_t size,
+gg_status mg_report_reopen(mg_report **out, const char *dir, const char *golden_dir, off_t size, off_t seen,
                            char error[MG_ERROR_SIZE]) {
-    enum { TRIES = 50, TRY_MS = 100 }; /* workers of a killed run hold the lock until they are gone, too */
+    enum { TRIES = 20, TRY_MS = 100 }; /* workers of a killed run hold the lock until they are gone, too */
     mg_report *report = NULL;
     gg_status status = new_report(&report, dir, golden_dir, 0, error);
     int tries = 0;
@@ -247,6 +247,12 @@ gg_status mg_report_reopen(mg_report **out, const char *dir, const char *golden_
         }
         snprintf(error, MG_ERROR_SIZE, "cannot resume '%.300s': %s (stop the run that writes it)",
                  report->path, errno == EWOULDBLOCK ? "it is being written" : strerror(errno));
+        status = GG_ERR_IO;
+    }
+    struct stat info;
+    if (!status && !fstat(report->fd, &info) && info.st_size != seen) {
+        snprintf(error, MG_ERROR_SIZE, "cannot resume '%.300s': it has just been written (try again)",
+                 report->path);
         status = GG_ERR_IO;
     }
     if (!status && ftruncate(report->fd, size)) status = mg_cannot_write(report->path, error);

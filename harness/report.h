@@ -35,8 +35,9 @@ typedef struct mg_report_summary {
  * ..." and name the fix. */
 gg_status mg_report_open(mg_report **out, const char *dir, const mg_report_header *header,
                          char error[MG_ERROR_SIZE]);
-/* Goes on with the results.jsonl of an interrupted run, from its first `size` bytes; refuses while that run is alive. */
-gg_status mg_report_reopen(mg_report **out, const char *dir, const char *golden_dir, off_t size,
+/* Goes on with the results.jsonl of an interrupted run, from its first `size` bytes of the `seen`; refuses
+ * while that run is alive. */
+gg_status mg_report_reopen(mg_report **out, const char *dir, const char *golden_dir, off_t size, off_t seen,
                            char error[MG_ERROR_SIZE]);
 /* One line, one write; on a failure the file still ends with the last whole line. `c` may be NULL. */
 gg_status mg_report_add(mg_report *report, const char *id, const mg_case *c, const mg_result *result,

@@ -13,7 +13,7 @@
 struct mg_resume {
     char path[GG_PATH_SIZE];
     json_t *header, *results; /* an object; an array of them */
-    off_t size;
+    off_t size, seen;
 };
 
 static gg_status refuse(const mg_resume *r, const char *why, char error[MG_ERROR_SIZE]) {
@@ -51,10 +51,10 @@ gg_status mg_resume_open(mg_resume **out, const char *dir, char error[MG_ERROR_S
     }
     for (ssize_t length; (length = getline(&line, &capacity, in)) > 0;) {
         json_t *value = line[length - 1] == '\n' ? json_loads(line, 0, NULL) : NULL; /* else it is torn */
-        bool taken = value && take(r, value, seen);
+        bool taken = r->size == r->seen && value && take(r, value, seen);
         json_decref(value);
-        if (!taken) break;
-        r->size += length;
+        r->seen += length;
+        if (taken) r->size = r->seen;
     }
     status = r->header ? GG_OK : refuse(r, "it does not begin with a run's header (start a new run)", error);
 out:
@@ -127,6 +127,7 @@ gg_status mg_resume_matches(const mg_resume *r, const mg_report_header *now, cha
 
 size_t mg_resume_count(const mg_resume *r) { return json_array_size(r->results); }
 off_t mg_resume_size(const mg_resume *r) { return r->size; }
+off_t mg_resume_seen(const mg_resume *r) { return r->seen; }
 
 gg_status mg_resume_result(const mg_resume *r, size_t at, const char *const *ids, size_t num_ids,
                            mg_result *out, char error[MG_ERROR_SIZE]) {

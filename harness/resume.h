@@ -24,7 +24,8 @@ size_t mg_resume_count(const mg_resume *resume);
 gg_status mg_resume_result(const mg_resume *resume, size_t at, const char *const *ids, size_t num_ids,
                            mg_result *out, char error[MG_ERROR_SIZE]);
 
-/* Bytes of the file up to the end of its last whole result. */
+/* Bytes of the file up to the end of its last whole result, and in all. */
 off_t mg_resume_size(const mg_resume *resume);
+off_t mg_resume_seen(const mg_resume *resume);
 
 #endif

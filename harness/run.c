@@ -429,7 +429,7 @@ static gg_status open_report(run *r) {
         gg_status status = mg_resume_matches(r->resume, &header, r->error);
         return status ? status
                       : mg_report_reopen(&r->report, r->dir, header.golden_dir, mg_resume_size(r->resume),
-                                         r->error);
+                                         mg_resume_seen(r->resume), r->error);
     }
     if (r->options->report)
         snprintf(r->dir, sizeof r->dir, "%s", r->options->report);

@@ -20,14 +20,15 @@
 #define SELECTION "W1 and forward_manual and topk1- and T128-H32 and E4- and exact and bf16"
 
 typedef struct world {
-    char dir[64], report[128], results[160];
+    char dir[64], report[128], results[160], log[128];
     char out[1 << 16], err[1 << 12]; /* of the last run */
     int status;                      /* its exit status, or minus the signal */
     size_t count;                    /* cases that SELECTION means */
 } world;
 
-static const char *const variables[] = {"FAKE_OPEN", "FAKE_CRASH", "FAKE_FAIL", "FAKE_MISTRUST",
-                                        "FAKE_SKIP", "FAKE_PLAN",  "FAKE_MS",   "MOEGEMM_AUTOGENERATE"};
+static const char *const variables[] = {"FAKE_OPEN",     "FAKE_CRASH", "FAKE_FAIL",
+                                        "FAKE_MISTRUST", "FAKE_SKIP",  "FAKE_PLAN",
+                                        "FAKE_MS",       "FAKE_LOG",   "MOEGEMM_AUTOGENERATE"};
 
 static void read_into(const char *dir, const char *name, char *text, size_t size) {
     char path[128];
@@ -38,6 +39,15 @@ static void read_into(const char *dir, const char *name, char *text, size_t size
     fclose(in);
 }
 
+/* stdout and stderr into files */
+static void redirect(const world *w) {
+    char path[128];
+    snprintf(path, sizeof path, "%s/out", w->dir);
+    dup2(open(path, O_WRONLY | O_CREAT | O_TRUNC, 0666), STDOUT_FILENO);
+    snprintf(path, sizeof path, "%s/err", w->dir);
+    dup2(open(path, O_WRONLY | O_CREAT | O_TRUNC, 0666), STDERR_FILENO);
+}
+
 static pid_t spawn(const world *w, const char *const *extra) {
     const char *arguments[32] = {"test_run", "run", "--backend", "sim",      "--seed",
                                  "1",        "-n",  "2",         "--report", w->report};
@@ -45,11 +55,7 @@ static pid_t spawn(const world *w, const char *const *extra) {
     while (*extra) arguments[count++] = *extra++;
     pid_t pid = fork();
     if (pid) return pid;
-    char path[128];
-    snprintf(path, sizeof path, "%s/out", w->dir);
-    dup2(open(path, O_WRONLY | O_CREAT | O_TRUNC, 0666), STDOUT_FILENO);
-    snprintf(path, sizeof path, "%s/err", w->dir);
-    dup2(open(path, O_WRONLY | O_CREAT | O_TRUNC, 0666), STDERR_FILENO);
+    redirect(w);
     execv("/proc/self/exe", (char *const *)arguments);
     _exit(126);
 }
@@ -70,6 +76,7 @@ static int set_up(void **state) {
     strcpy(w->dir, "/tmp/test_run.XXXXXX");
     if (!mkdtemp(w->dir)) return -1;
     snprintf(w->report, sizeof w->report, "%s/report", w->dir);
+    snprintf(w->log, sizeof w->log, "%s/log", w->dir);
     snprintf(w->results, sizeof w->results, "%s/results.jsonl", w->report);
     setenv("MOEGEMM_CACHE", w->dir, 1);
     for (size_t i = 0; i < sizeof variables / sizeof *variables; i++) unsetenv(variables[i]);
@@ -278,6 +285,131 @@ static void test_kill(void **state) {
     assert_true(results_with(w, "passed", &whole) >= 3 && !whole);
 }
 
+/* Runs on with the report's own words; `extra` may be NULL. */
+static void resume(world *w, const char *extra) {
+    char folder[160];
+    snprintf(folder, sizeof folder, "--resume=%s", w->report);
+    const char *words[] = {"test_run", "run", folder, extra, NULL};
+    pid_t pid = fork();
+    if (!pid) {
+        redirect(w);
+        execv("/proc/self/exe", (char *const *)words);
+        _exit(126);
+    }
+    finish(w, pid);
+}
+
+/* Interrupted, killed, killed in the middle of a line: what is left runs, what has run does not run again, and all reports
+ * are of the whole. */
+static void test_resume(void **state) {
+    world *w = *state;
+    bool whole;
+    char path[160], text[1 << 16];
+    setenv("FAKE_FAIL", "-use_tma_load_x-use_tma_load_w-topk", 1);
+    RUN(w, "-k", SELECTION);
+    const size_t bad = results_with(w, "failed", &whole);
+    assert_true(bad > 0 && bad < w->count);
+    static const int signals[] = {SIGINT, SIGKILL, SIGKILL};
+    for (int round = 0; round < 3; round++) {
+        unlink(w->results);
+        setenv("FAKE_MS", "50", 1);
+        setenv("FAKE_LOG", w->log, 1); /* a line for each case executed */
+        unlink(w->log);
+        pid_t pid = spawn(w, (const char *const[]){"-k", SELECTION, NULL});
+        await_results(w, 3);
+        kill(pid, signals[round]);
+        finish(w, pid);
+        if (round == 2) {
+            FILE *out = fopen(w->results, "a");
+            fputs("{\"id\":\"grouped_gemm_forward_manual[W1-", out);
+            fclose(out);
+        }
+        const size_t done = results_with(w, NULL, &whole);
+        assert_true(done >= 3 && done < w->count && whole == (round == 0));
+        setenv("FAKE_MS", "0", 1);
+        unlink(w->log);
+        resume(w, NULL);
+        assert_string_equal(w->err, "");
+        assert_int_equal(w->status, 1);
+        expect_last(w, w->count - bad, bad, 0);
+        assert_int_equal(results_with(w, NULL, &whole), w->count); /* each once */
+        assert_true(whole);
+        read_into(w->dir, "log", text, sizeof text);
+        assert_int_equal(lines_of(text), w->count - done);
+        snprintf(path, sizeof path, "report/junit.xml");
+        read_into(w->dir, path, text, sizeof text);
+        size_t cases = 0;
+        for (const char *p = text; (p = strstr(p, "<testcase ")); p++) cases++;
+        assert_int_equal(cases, w->count);
+    }
+    unlink(w->log);
+    resume(w, "-q"); /* nothing is left, and the verdict stays */
+    assert_int_equal(w->status, 1);
+    expect_last(w, w->count - bad, bad, 0);
+    assert_int_equal(access(w->log, F_OK), -1);
+}
+
+static void test_resume_refuses(void **state) {
+    world *w = *state;
+    char text[1 << 16];
+    resume(w, NULL);
+    assert_int_equal(w->status, 4);
+    expect_has(w->err, "results.jsonl': No such file or directory\n");
+    RUN(w, "-k", SELECTION);
+    resume(w, "--seed=2");
+    assert_int_equal(w->status, 3);
+    expect_has(w->err, "results.jsonl': its seed is 1, this run's 2 (start a new run)\n");
+    assert_int_equal(lines_of(w->err), 1);
+    resume(w, "-ktopk1-");
+    assert_int_equal(w->status, 3);
+    expect_has(w->err, "its number of selected cases is ");
+    resume(w, "--subject=reference");
+    expect_has(w->err, "its subject is 'moegemm', this run's 'reference' (start a new run)\n");
+
+    read_into(w->report, "results.jsonl", text, sizeof text);
+    char *commit = strstr(text, "\"commit\":\"");
+    assert_non_null(commit);
+    commit[strlen("\"commit\":\"")] ^= 1;
+    FILE *out = fopen(w->results, "w");
+    fputs(text, out);
+    fclose(out);
+    resume(w, NULL);
+    assert_int_equal(w->status, 3);
+    expect_has(w->err, "its commit is '");
+
+    /* a run that is alive */
+    setenv("FAKE_MS", "200", 1);
+    unlink(w->results);
+    pid_t pid = spawn(w, (const char *const[]){"-k", SELECTION, NULL});
+    await_results(w, 1);
+    resume(w, NULL);
+    kill(pid, SIGKILL);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    assert_int_equal(w->status, 3);
+    expect_has(w->err, "it is being written (stop the run that writes it)\n");
+}
+
+static void test_xfail(void **state) {
+    world *w = *state;
+    char path[128], option[160];
+    snprintf(path, sizeof path, "%s/xfail.tsv", w->dir);
+    snprintf(option, sizeof option, "--xfail=%s", path);
+    FILE *out = fopen(path, "w");
+    fputs("use_tma_load_w- and not load_x\tsim\tthe fake cannot\n", out);
+    fclose(out);
+    RUN(w, "-k", SELECTION, option);
+    assert_int_equal(w->status, 1);
+    expect_has(w->out, "    passed but expected to fail: the fake cannot");
+    setenv("FAKE_FAIL", "use_tma_load_w-", 1);
+    bool whole;
+    RUN(w, "-k", SELECTION, "-k", "use_tma_load_w- and not load_x and " SELECTION, option);
+    assert_int_equal(w->status, 0);
+    expect_has(w->out, " xfailed\n");
+    const size_t expected = results_with(w, "xfailed", &whole);
+    assert_true(expected > 0);
+    expect_last(w, 0, 0, 0);
+}
+
 static void test_full_disk(void **state) {
     world *w = *state;
     assert_int_equal(mkdir(w->report, 0777), 0);
@@ -346,6 +478,9 @@ int main(int argc, char **argv) {
         TEST(test_usage),
         TEST(test_interrupt),
         TEST(test_kill),
+        TEST(test_resume),
+        TEST(test_resume_refuses),
+        TEST(test_xfail),
         TEST(test_full_disk),
         TEST(test_disk_fills),
         TEST(test_verbosity),
