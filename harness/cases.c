@@ -68,13 +68,37 @@ static const gg_config configs[] = {
     TILE(128, 64, 32, 4, 4), TILE(64, 128, 64, 8, 2), TILE(64, 32, 128, 4, 2),
     TILE(256, 64, 32, 8, 2), TILE(32, 64, 64, 4, 8),  TILE(64, 256, 32, 8, 3)};
 
+/* Tiles of wgmma by the instruction's two sides: p 64 to 256 wide, shared by the warpgroups, q the side that narrows;
+ * which of M, N and K they are depends on the op. The reduction block is always 64. */
+static const struct {
+    int p, q, warps, stages;
+} wgmma_tiles[] = {{128, 256, 8, 4}, {128, 128, 8, 6}, {64, 64, 4, 3}, {256, 128, 8, 4}, {128, 64, 8, 2}};
+
+static gg_config wgmma_config(gg_op op, size_t tile) {
+    int p = wgmma_tiles[tile].p, q = wgmma_tiles[tile].q;
+    gg_config c = {
+        .mainloop = GG_WGMMA, .num_warps = wgmma_tiles[tile].warps, .num_stages = wgmma_tiles[tile].stages};
+    c.block_m = op == GG_DW ? 64 : q;
+    c.block_n = op == GG_DX ? 64 : p;
+    c.block_k = op == GG_FORWARD ? 64 : op == GG_DX ? p : q;
+    return c;
+}
+
+#define WGMMA(m, n, k, warps, stages)                                                                        \
+    {                                                                                                        \
+        .mainloop = GG_WGMMA, .block_m = m, .block_n = n, .block_k = k, .num_warps = warps,                  \
+        .num_stages = stages                                                                                 \
+    }
+
 /* Which of them a block takes. */
 typedef enum config_rule {
     SEEDS_TILE,
     LARGE_TILE = 2,
     ONE_TILE,    /* another one for each problem and set of flags */
     THREE_TILES, /* the same, and two more */
-    NO_TILE      /* the reference mainloop */
+    WGMMA_TILE,  /* of wgmma: another one for each problem and set of flags */
+    WGMMA_LARGE,
+    NO_TILE /* the reference mainloop */
 } config_rule;
 
 /* With more experts a group has a few rows, and a tile of more than 32 only adds padding, which costs the
@@ -160,6 +184,18 @@ static const block blocks[] = {
     {.in = RAGGED, .modes = MANUAL_AUTOGRAD, .classes = HOSTILE, .config = ONE_TILE, .halves = true},
     {.in = RAGGED, .classes = HOSTILE, .config = NO_TILE, .halves = true},
 
+    /* wgmma: everything off the tile, every set of flags, every class; full sizes */
+    {.in = RAGGED, .ops = FORWARD, .fusions = PERMUTES | MUL_POST, .tma = TMA_ENDS, .config = WGMMA_TILE},
+    {.in = RAGGED, .ops = BACKWARD, .tma = TMA_EACH, .config = WGMMA_TILE},
+    {.in = RAGGED, .dtypes = FP16, .tma = TMA_FULL, .config = WGMMA_TILE, .halves = true},
+    {.in = RAGGED, .classes = REAL | HOSTILE, .tma = TMA_ENDS, .config = WGMMA_TILE, .halves = true},
+    {.in = SMALL, .ops = FORWARD, .tma = TMA_INNER, .config = WGMMA_TILE},
+    {.in = SMALL, .ops = BACKWARD, .tma = TMA_EACH, .config = WGMMA_TILE},
+    {.in = SMALL, .ops = FORWARD, .fusions = MUL_POST, .tma = TMA_ENDS, .config = WGMMA_TILE},
+    {.in = SMALL, .classes = REAL, .tma = TMA_FULL, .config = WGMMA_TILE},
+    {.in = LARGE | SHRUNK | FULL, .tma = TMA_FULL, .config = WGMMA_LARGE},
+    {.in = LARGE, .config = WGMMA_LARGE},
+
     /* a search that the simulator can afford */
     {.in = FIRST, .modes = AUTOTUNE | AUTOTUNE_AUTOGRAD},
 };
@@ -218,6 +254,15 @@ static const struct refusal {
     {GG_GEMM_FIRST, GG_FORWARD, 0, TILE(128, 128, 128, 8, 8)},
     {GG_GEMM_FIRST, GG_DX, 0, TILE(128, 128, 128, 8, 8)},
     {GG_GEMM_FIRST, GG_DW, 0, TILE(128, 128, 128, 8, 8)},
+    /* wgmma: its reduction block, its sides, its warpgroups, its registers, its memory */
+    {GG_GEMM_FIRST, GG_FORWARD, 0, WGMMA(128, 128, 32, 8, 4)},
+    {GG_GEMM_FIRST, GG_DX, 0, WGMMA(128, 128, 128, 8, 4)},
+    {GG_GEMM_FIRST, GG_DW, 0, WGMMA(64, 32, 128, 4, 4)},
+    {GG_GEMM_FIRST, GG_FORWARD, 0, WGMMA(32, 128, 64, 4, 4)},
+    {GG_GEMM_FIRST, GG_FORWARD, 0, WGMMA(128, 64, 64, 8, 4)},
+    {GG_GEMM_FIRST, GG_FORWARD, 0, WGMMA(128, 128, 64, 12, 4)},
+    {GG_GEMM_FIRST, GG_FORWARD, 0, WGMMA(256, 256, 64, 8, 2)},
+    {GG_GEMM_FIRST, GG_FORWARD, 0, WGMMA(256, 128, 64, 8, 8)},
 };
 
 /* --- building --- */
@@ -267,8 +312,12 @@ static void push(builder *b, const gg_config *config, unsigned tma) {
 static void push_configs(builder *b, size_t turn, unsigned tma) {
     static const gg_config naive = {.mainloop = GG_REFERENCE};
     config_rule rule = b->block->config;
+    gg_op op = b->next.function.op;
     if (rule == NO_TILE) {
         push(b, &naive, tma);
+    } else if (rule >= WGMMA_TILE) {
+        gg_config config = wgmma_config(op, rule == WGMMA_LARGE ? 0 : turn % COUNT(wgmma_tiles));
+        push(b, &config, tma);
     } else if (rule < ONE_TILE) {
         push(b, &configs[rule], tma);
     } else if (b->next.problem->E > MANY_EXPERTS) {

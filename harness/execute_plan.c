@@ -129,6 +129,10 @@ static const gg_device widest = {.name = "widest",
                                  .threads_per_sm = 2048};
 
 static bool lacks_capability(const gg_device *device, const mg_case *c, char reason[MG_ERROR_SIZE]) {
+    if (c->config.mainloop == GG_WGMMA && device->cc != 90) {
+        snprintf(reason, MG_ERROR_SIZE, "needs wgmma (sm_90a), device is sm_%d", device->cc);
+        return true;
+    }
     if (c->config.tma && device->cc < 90) {
         snprintf(reason, MG_ERROR_SIZE, "needs TMA (sm_90 or later), device is sm_%d", device->cc);
         return true;
