@@ -3,6 +3,7 @@
 # need, and runs them on the GPU, or on the CPU simulator where there is none.
 #   ./run_tests.sh [OPTIONS OF 'moegemm run']   for example -k "forward and tma"; --help lists them
 #   ./run_tests.sh --self-test [CTEST OPTIONS]  the project's own tests
+#   ./run_tests.sh --mutants [OPTIONS]          seeded bugs that must be caught; writes tests/mutants/KILLS.md
 # MOEGEMM_BINARY=PATH runs a binary built elsewhere instead of building (a GPU machine without development packages).
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -80,19 +81,35 @@ build() {
     fi
 }
 
-self_test=no
-case "${1-}" in
---self-test)
-    self_test=yes
-    shift
-    ;;
-esac
-
-if [ $self_test = yes ]; then
+self_test() {
     install_missing "$needs_to_run$needs_to_self_test"
     build all -DBUILD_TESTING=ON
     exec ctest --test-dir build --output-on-failure --no-tests=error -j "$(nproc)" "$@"
-fi
+}
+
+# Beside a MOEGEMM_BINARY lie the mutants of kernels and launchers; those of the harness are judged where it is built.
+mutants() {
+    local folder status=0
+    if [ -z "${MOEGEMM_BINARY-}" ]; then
+        install_missing "$needs_to_run$needs_to_self_test"
+        build all -DBUILD_TESTING=ON
+    fi
+    folder=$(dirname "${MOEGEMM_BINARY-build/moegemm}")/tests/mutants
+    "$folder/moegemm-mutants" --golden-dir golden --write tests/mutants/KILLS.md "$@" || status=$?
+    [ -n "${MOEGEMM_BINARY-}" ] || "$folder/moegemm-mutants" --harness --write tests/mutants/KILLS.md || status=$?
+    exit $status
+}
+
+case "${1-}" in
+--self-test)
+    shift
+    self_test "$@"
+    ;;
+--mutants)
+    shift
+    mutants "$@"
+    ;;
+esac
 
 binary=${MOEGEMM_BINARY-}
 if [ -z "$binary" ]; then
