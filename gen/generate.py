@@ -58,6 +58,7 @@ def arrays(problem, data_class, dtypes, user_seed):
             values = {name: products.draw(problem, data_class, dtype, name, user_seed).reshape(shape[name]) for name in shape}
             x, dy = products.expert_rows(problem, gather, values["x"], values["dy"])
             w = values["w"]
+            products.assert_power(problem, x, w, dy)
             if data_class == "real":
                 x, w, dy = (a.astype("f8") for a in (x, w, dy))
                 sums = products.grouped(m_sizes, x, w, dy)

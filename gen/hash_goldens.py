@@ -31,6 +31,7 @@ class Source:
     def draw(self, name, start=0, count=None):
         values = products.draw(self.problem, "exact", self.dtype, name, start=start, count=count)
         products.assert_exact(self.problem, "exact", values)
+        products.assert_power(self.problem, values)
         return values
 
     def expert(self, e):

@@ -103,6 +103,12 @@ def assert_exact(problem, data_class, *tensors):
     assert max(problem.K, problem.N, problem.M, 1) * largest**2 < 1 << 24, f"{problem.key}: data too wide"
 
 
+def assert_power(problem, *tensors):
+    """Data without power cannot show a fault: most values are not zero."""
+    for tensor in tensors:
+        assert 2 * np.count_nonzero(tensor) >= tensor.size, f"{problem.key}: data has no power, most of it is zero"
+
+
 def round_output(values, dtype):
     """An exact golden; in blocks, because whole arrays of a full-size problem would go through memory ten times."""
     infinity = {"bf16": 0x7F80, "fp16": 0x7C00}[dtype]

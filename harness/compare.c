@@ -214,10 +214,10 @@ static bool compare_hostile(collector *c, const mg_golden *golden, const uint16_
         const uint8_t *sure = golden->sure ? golden->sure + row * c->cols : NULL;
         for (size_t col = 0; col < c->cols; col++) {
             const uint16_t expected = bits[col] & 0x7fff, value = y[col] & 0x7fff;
+            if (sure && sure[col] == MG_SURE_NOTHING) continue;
             nonzero |= expected != 0;
             if (bits[col] == y[col] || !(expected | value)) continue;
             if (expected > infinity && value > infinity) continue;
-            if (sure && sure[col] == MG_SURE_NOTHING) continue;
             if (sure && sure[col] == MG_SURE_FINITE && value < infinity) continue;
             d->bound_ratio = 1;
             const double wanted = float_from_bits(c->dtype, bits[col]),
@@ -242,9 +242,10 @@ typedef struct bounds {
     double weight;
 } bounds;
 
-/* One rounding of a sum of `length` products. The hard bound is proven: g*s + u*(|c| + g*s) + eta with g = n*a/(1 - n*a);
- * n products need n - 1 additions, so one term a*s is left over for goldens being float32. The sharp one replaces n by
- * 8 + sqrt(n)/4, about twice what sign-symmetric data was ever seen to need (golden/CALIBRATION.md). */
+/* One rounding of a sum of `length` products. The hard bound is proven: g*s + u*(|c| + g*s) + eta with g =
+ * n*a/(1 - n*a); n products need n - 1 additions, so one term a*s is left over for goldens being float32. The sharp
+ * one replaces n by 8 + sqrt(n)/4, 2.5 to 5 times what sign-symmetric data was ever seen to need
+ * (golden/CALIBRATION.md). */
 static bounds bounds_of_sum(const format *f, double length) {
     const double u = f->unit;
     double hard = length * UNIT_ACCUMULATE / (1 - length * UNIT_ACCUMULATE);
