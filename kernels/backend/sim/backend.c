@@ -281,6 +281,10 @@ static gg_status check_launch(gg_backend *backend, const gg_kernel *kernel, cons
         snprintf(backend->error, GG_ERROR_SIZE,
                  "launch of '%s' with %u threads, not a multiple of 32 up to its bound of %u", label,
                  spec->threads, entry->max_threads);
+    else if (self_of(backend)->sim.race && !entry->race)
+        snprintf(backend->error, GG_ERROR_SIZE,
+                 "launch of '%s', which was not built for race mode (set MOEGEMM_SIM_CHECK before opening)",
+                 label);
     else if (spec->grid == 0)
         snprintf(backend->error, GG_ERROR_SIZE, "launch of '%s' with no blocks", label);
     else if (spec->smem_bytes > GG_SIM_SHARED_BYTES)

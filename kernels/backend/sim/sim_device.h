@@ -89,6 +89,7 @@ struct sim_api {
 typedef struct sim_kernel {
     void (*run)(const void *params);
     u32 params_bytes, max_threads;
+    u32 race; /* built for race mode */
 } sim_kernel;
 
 #ifndef GG_SIM_HOST
@@ -98,6 +99,9 @@ typedef struct sim_kernel {
 #define UNROLL
 
 #ifndef SIM_RACE
+#define SIM_RACE 0
+#endif
+#if !SIM_RACE
 static sim_api *sim_;
 #define SIM_TABLE sim_
 SIM_EXPORT void sim_bind(sim_api *api);
@@ -159,7 +163,7 @@ SIM_UNCHECKED void __tsan_init(void) {}
     static void name##_body(const params_type p);                                                            \
     SIM_EXPORT void name(const void *params);                                                                \
     SIM_EXPORT void name(const void *params) { name##_body(*(const params_type *)params); }                  \
-    SIM_EXPORT const sim_kernel sim_kernel_##name = {name, sizeof(params_type), (threads)};                  \
+    SIM_EXPORT const sim_kernel sim_kernel_##name = {name, sizeof(params_type), (threads), SIM_RACE};        \
     static void name##_body(const params_type p)
 #define SHARED_MEMORY(name) u8 *const name = sim_->shared
 #define threadIdx (*sim_->thread_index)
