@@ -148,16 +148,17 @@ function fillCase(panel, run, result, close) {
     if (first) panel.append(element("div", { className: "why", textContent: first }));
     if (rest) panel.append(element("pre", { textContent: rest }));
     panel.append(title("run it again"), element("div", { className: "repro" }, element("pre", { textContent: reproLine(run, result) }), copy));
-    if (d && d.map) panel.append(title(`where ${d.output} is wrong`), ...drawMap(result));
     if (d) {
         const at = (row, col, expert) => `row ${row}, column ${col}${expert >= 0 ? `, expert ${expert}` : ""}`;
-        if (d.ulps && d.ulps.length) panel.append(title("error in ulp"), drawHistogram(d.ulps));
-        panel.append(title(`output ${d.output}`), facts([
+        const figures = facts([
             ["elements compared", d.compared], ["wrong", d.wrong],
             [d.wrong ? "first wrong" : "worst", at(d.row, d.col, d.expert)], ["expected", d.expected], ["got", d.got],
             ["worst", d.wrong && d.worst_row !== undefined ? `${at(d.worst_row, d.worst_col, -1)}: ${d.worst_got}, expected ${d.worst_expected}` : undefined],
             ["max ulp", number(d.max_ulp, 3)], ["mean ulp", number(d.mean_ulp, 4)], ["error / bound", number(d.bound_ratio, 3)],
-            ["tile RMS / limit", number(d.tile_rms, 3)]]));
+            ["tile RMS / limit", number(d.tile_rms, 3)]]);
+        panel.append(title(d.map ? `where ${d.output} is wrong` : `output ${d.output}`),
+            element("div", { className: "where" }, ...(d.map ? [element("div", {}, ...drawMap(result))] : []), figures));
+        if (d.ulps && d.ulps.length) panel.append(title("error in ulp"), drawHistogram(d.ulps));
     }
     panel.append(...drawStrip(result), title("run"), facts([
         ["seconds", number(result.seconds, 3)], ["kernel ms", result.kernel_ms ? number(result.kernel_ms, 4) : undefined],

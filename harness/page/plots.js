@@ -16,7 +16,7 @@ function ticksOf(low, high, logarithmic) {
 
 /* series: [{ name, points: [{ x, y, text }], line }]; returns an <svg> with a legend and a title for each point. */
 function chart({ name, xLabel, yLabel, series, logX = true, logY = true }) {
-    const width = 620, height = 330, left = 62, right = 12, top = 12, bottom = 40;
+    const width = 620, height = 330, left = 62, right = 18, top = 12, bottom = 40;
     const all = series.flatMap((one) => one.points);
     const extent = (key) => [Math.min(...all.map((p) => p[key])), Math.max(...all.map((p) => p[key]))];
     const xTicks = ticksOf(...extent("x"), logX), yTicks = ticksOf(...(logY ? extent("y") : [0, extent("y")[1]]), logY);
@@ -28,7 +28,7 @@ function chart({ name, xLabel, yLabel, series, logX = true, logY = true }) {
     const x = scale(xTicks, logX, left, width - right), y = scale(yTicks, logY, height - bottom, top);
     const svg = svgElement("svg", { viewBox: `0 0 ${width} ${height + 18 * Math.ceil(series.length / 3)}`, role: "img", "aria-label": name });
     const say = (at, attributes) => svgElement("text", attributes, at);
-    const short = (value) => value >= 1e4 || (value && value < 1e-2) ? value.toExponential(0) : String(value);
+    const short = (value) => value >= 1e6 ? `${value / 1e6}M` : value >= 1e4 ? `${value / 1e3}k` : String(+value.toPrecision(6));
     for (const tick of xTicks) {
         svg.append(svgElement("line", { x1: x(tick), x2: x(tick), y1: top, y2: height - bottom, stroke: "var(--line)" }));
         svg.append(say(short(tick), { x: x(tick), y: height - bottom + 15, "text-anchor": "middle" }));

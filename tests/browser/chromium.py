@@ -133,6 +133,11 @@ class Browser:
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
 
     def screenshot(self, path):
-        data = self.call("Page.captureScreenshot", format="png")["data"]
+        data = base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
         with open(path, "wb") as out:
-            out.write(base64.b64decode(data))
+            out.write(data)
+        try:  # where Pillow is installed the picture becomes three times smaller
+            from PIL import Image
+        except ImportError:
+            return
+        Image.open(path).convert("RGB").quantize(200, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
