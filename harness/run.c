@@ -289,6 +289,8 @@ static gg_status prepare(run *r, mg_kernels **kernels) {
 
 static gg_status run_all(run *r, mg_kernels *kernels) {
     const struct way *way = way_of(r->place.backend);
+    const double more =
+        r->execute.repeats > 3 ? r->execute.repeats / 3.0 : 1; /* than the usual three launches */
     double before = mg_now();
     mg_progress_begin(&r->progress, "running", r->selection.count);
     r->progress.done = r->num_outcomes; /* by the run that is resumed */
@@ -303,7 +305,7 @@ static gg_status run_all(run *r, mg_kernels *kernels) {
         .order = r->order,
         .count = r->count,
         .workers = (size_t)r->workers < r->count ? r->workers : (int)r->count,
-        .timeout = r->options->timeout > 0 ? r->options->timeout : way->timeout,
+        .timeout = r->options->timeout > 0 ? r->options->timeout : way->timeout * more,
         .passthrough = r->options->no_capture,
         .stop = &interrupted,
         .result = record,
