@@ -1,6 +1,7 @@
 /* npy.c: reads NumPy's .npy files (versions 1.0 to 3.0), trusting nothing in them. */
 #include "golden.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -25,6 +26,8 @@ __attribute__((format(printf, 3, 4))) static gg_status fault(char error[MG_ERROR
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
+    for (char *c = text; *c; c++)
+        if (iscntrl((unsigned char)*c)) *c = '?'; /* a message is one line, whatever a file has for a key */
     snprintf(error, MG_ERROR_SIZE, "%s in '%s' (run 'moegemm golden generate')", text, name);
     return GG_ERR_IO;
 }

@@ -57,6 +57,7 @@ static int by_id_and_order(const void *a, const void *b) {
 
 static void sort_and_fold(mg_runset *set) {
     size_t kept = 0;
+    if (!set->count) return; /* and no array to sort */
     qsort(set->items, set->count, sizeof *set->items, by_id_and_order);
     for (size_t i = 0; i < set->count; i++) {
         if (kept && !strcmp(set->items[kept - 1].id, set->items[i].id)) kept--;

@@ -102,6 +102,7 @@ static const struct bad {
     {"{'descr': '<u2', 'descr': '<u2', 'fortran_order': False, 'shape': (2, 3)}", 12,
      "unexpected key 'descr'"},
     {"{'descr': '<u2', 'fortran_order': False, 'shape': (2, 3), 'x': 1}", 12, "unexpected key 'x'"},
+    {"{'descr': '<u2', 'fortran_order': False, 'shape': (2, 3), 'a\nb': 1}", 12, "unexpected key 'a?b'"},
     {"{'descr': '<u2', 'fortran_order': False, 'shape': (2, 3)} + 1", 12, "text after the header"},
     {"{'descr': [('a', '<u2')], 'fortran_order': False, 'shape': (2, 3)}", 12, "bad 'descr'"},
     {"{'a key far longer than any of the three': 1}", 12, "header that is not a dict of strings"},
