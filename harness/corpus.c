@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct hash_row {
     const mg_problem *problem;
@@ -132,6 +133,12 @@ static gg_status parse_hashes(mg_corpus *corpus, char *text, char error[MG_ERROR
             return bad_line(corpus, "hashes.tsv", line, error);
     }
     return GG_OK;
+}
+
+const char *mg_golden_default_dir(void) {
+    const char *named = getenv("MOEGEMM_GOLDEN");
+    if (named && *named) return named;
+    return access("golden/manifest.tsv", R_OK) ? MOEGEMM_SOURCE_DIR "/golden" : "golden";
 }
 
 gg_status mg_corpus_open(mg_corpus **out, const char *golden_dir, const char *cache_dir,

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "backend/build.h"
+#include "golden.h"
 #include "commands.h"
 #include "doctor.h"
 #include "options.h"
@@ -136,7 +137,6 @@ static void show_python(void) {
 /* --- command ------------------------------------------------------------------------------------------- */
 
 static int report(const char *cache_dir) {
-    const char *golden = getenv("MOEGEMM_GOLDEN");
     bool gpu = show_devices();
     bool nvrtc = show_compiler("NVRTC", gg_cuda_compiler_version,
                                "not found: install the CUDA toolkit's NVRTC, or set CUDA_HOME");
@@ -144,8 +144,7 @@ static int report(const char *cache_dir) {
     bool sim = show_compiler("  compiler", gg_sim_compiler_version,
                              "not found: install gcc, the simulator compiles with it");
     show_cache(cache_dir);
-    show_folder("golden", golden ? golden : MOEGEMM_SOURCE_DIR "/golden",
-                "not there: set MOEGEMM_GOLDEN to the repository's");
+    show_folder("golden", mg_golden_default_dir(), "not there: set MOEGEMM_GOLDEN to the repository's");
     show_python();
     bool cuda = gpu && nvrtc;
     printf("\n%s\n", cuda  ? "kernels run on the GPU"

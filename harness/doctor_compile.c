@@ -50,24 +50,29 @@ static void add_variant(variants *v, const gg_problem *problem, const gg_config 
     if (!gg_plan_make(problem, config, device, &plan, reason)) add_plan(v, &plan);
 }
 
-/* All sets of flags around one config. */
-static void add_flag_sets(variants *v, gg_problem problem, gg_config config, const gg_device *device) {
+/* All sets of flags around one config, types taking turns unless `every`. */
+static void add_flag_sets(variants *v, gg_problem problem, gg_config config, const gg_device *device,
+                          bool every) {
     const unsigned fusions = GG_PERMUTE_X | GG_PERMUTE_Y | GG_FUSE_MUL_POST;
     const unsigned tma = GG_TMA_LOAD_X | GG_TMA_LOAD_W | GG_TMA_LOAD_DY | GG_TMA_STORE;
     for (problem.fusions = 0; problem.fusions <= fusions; problem.fusions++)
-        for (config.tma = 0; config.tma <= tma; config.tma++) add_variant(v, &problem, &config, device);
+        for (config.tma = 0; config.tma <= tma; config.tma++)
+            if (every || (problem.fusions + config.tma) % GG_NUM_DTYPES == (unsigned)problem.dtype)
+                add_variant(v, &problem, &config, device);
 }
 
 static void add_variants(variants *v, const gg_device *device, bool every) {
+    /* small, so that the many sets of flags compile fast */
+    const gg_config quick = {.block_m = 64, .block_n = 64, .block_k = 32, .num_warps = 4, .num_stages = 2};
     for (int op = 0; op < GG_NUM_OPS; op++)
         for (int dtype = 0; dtype < GG_NUM_DTYPES; dtype++) {
             /* large enough that no config is too large for it */
             gg_problem problem = {
                 .op = op, .dtype = dtype, .E = 8, .N = 2048, .K = 2048, .topk = 2, .T = 4096};
-            gg_config usual = gg_default_config(&problem, device);
             for (int mainloop = 0; mainloop < GG_NUM_MAINLOOPS; mainloop++) {
-                usual.mainloop = mainloop;
-                add_flag_sets(v, problem, usual, device);
+                gg_config config = quick;
+                config.mainloop = mainloop;
+                add_flag_sets(v, problem, config, device, every);
             }
             size_t count = gg_candidate_configs(&problem, device, NULL, 0);
             gg_config *configs = malloc((count + 1) * sizeof *configs);
@@ -79,7 +84,7 @@ static void add_variants(variants *v, const gg_device *device, bool every) {
             /* once: the configs take turns over the operations and types */
             for (size_t i = 0; i < count; i++) {
                 if (every)
-                    add_flag_sets(v, problem, configs[i], device);
+                    add_flag_sets(v, problem, configs[i], device, every);
                 else if (i % (GG_NUM_OPS * GG_NUM_DTYPES) == (size_t)(op * GG_NUM_DTYPES + dtype))
                     add_variant(v, &problem, &configs[i], device);
             }

@@ -41,6 +41,10 @@ gg_status mg_npy_parse(const void *bytes, size_t size, const char *name, mg_npy 
 void mg_npy_free(mg_npy *npy);
 
 /* --- a problem's data --- */
+/* Where golden/ is when nothing says so: $MOEGEMM_GOLDEN, else ./golden where there is one (a binary may run in another
+ * checkout than its own), else the source tree's. */
+const char *mg_golden_default_dir(void);
+
 typedef struct mg_corpus mg_corpus; /* folders, manifest, hashes; immutable after opening */
 /* golden_dir: the repository's golden/ ; cache_dir: where generated arrays live (gg cache + "/golden") */
 gg_status mg_corpus_open(mg_corpus **out, const char *golden_dir, const char *cache_dir,

@@ -24,9 +24,7 @@ typedef struct folders {
 
 static void find_folders(folders *f, const char *golden, const char *cache) {
     const char *home = getenv("HOME");
-    if (!golden) golden = getenv("MOEGEMM_GOLDEN");
-    if (!golden)
-        golden = access(MOEGEMM_SOURCE_DIR "/golden", R_OK) ? "golden" : MOEGEMM_SOURCE_DIR "/golden";
+    if (!golden) golden = mg_golden_default_dir();
     if (!cache) cache = getenv("MOEGEMM_CACHE");
     snprintf(f->golden, sizeof f->golden, "%s", golden);
     if (cache && *cache)

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "backend/build.h"
+
 enum { KEYS = 8, COLUMNS = 10 };
 enum { BUSY_MS = 30000 }; /* another process writes for microseconds; longer than this it is stuck */
 
@@ -45,6 +47,8 @@ gg_status mg_ledger_open(mg_ledger **out, const char *cache_dir, const mg_ledger
         snprintf(error, MG_ERROR_SIZE, "out of memory");
         return GG_ERR_MEMORY;
     }
+    snprintf(ledger->path, sizeof ledger->path, "%s", cache_dir);
+    (void)gg_make_folders(ledger->path); /* opening the file says what is wrong */
     snprintf(ledger->path, sizeof ledger->path, "%s/ledger.db", cache_dir);
     snprintf(ledger->subject, sizeof ledger->subject, "%s", run->subject);
     ledger->device = *run->device;

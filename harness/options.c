@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "backend/build.h"
+#include "golden.h"
 #include "version.h"
 
 typedef struct option option;
@@ -374,10 +375,7 @@ static gg_status fill_defaults(mg_options *o, char error[MG_ERROR_SIZE]) {
     const unsigned repeated = o->execute.perturb & ~(1u << MG_PERTURB_BATCH);
     if (!o->execute.repeats) /* each perturbation once, unless more is asked for */
         o->execute.repeats = o->nightly ? 20 : repeated ? 1 + __builtin_popcount(repeated) : 3;
-    if (!o->execute.golden_dir) {
-        snprintf(o->paths[0], sizeof o->paths[0], "%s/golden", MOEGEMM_SOURCE_DIR);
-        o->execute.golden_dir = o->paths[0];
-    }
+    if (!o->execute.golden_dir) o->execute.golden_dir = mg_golden_default_dir();
     if (!o->execute.cache_dir) {
         char detail[GG_ERROR_SIZE];
         if (gg_cache_dir(NULL, o->paths[1], detail)) {

@@ -1,27 +1,22 @@
 /* memory.c: the public face of the backend's memory. */
-#include "backend/backend.h"
+#include "context.h"
 
 gg_status gg_alloc(gg_context *context, size_t bytes, void **out) {
-    gg_backend *backend = gg_context_backend(context);
-    return backend->ops->alloc(backend, bytes, out);
+    return gg_fail_backend(context, context->backend->ops->alloc(context->backend, bytes, out), "alloc");
 }
 
-void gg_free(gg_context *context, void *memory) {
-    gg_backend *backend = gg_context_backend(context);
-    backend->ops->free(backend, memory);
-}
+void gg_free(gg_context *context, void *memory) { context->backend->ops->free(context->backend, memory); }
 
 gg_status gg_upload(gg_context *context, void *device_dst, const void *src, size_t bytes) {
-    gg_backend *backend = gg_context_backend(context);
-    return backend->ops->upload(backend, device_dst, src, bytes);
+    gg_backend *backend = context->backend;
+    return gg_fail_backend(context, backend->ops->upload(backend, device_dst, src, bytes), "upload");
 }
 
 gg_status gg_download(gg_context *context, void *dst, const void *device_src, size_t bytes) {
-    gg_backend *backend = gg_context_backend(context);
-    return backend->ops->download(backend, dst, device_src, bytes);
+    gg_backend *backend = context->backend;
+    return gg_fail_backend(context, backend->ops->download(backend, dst, device_src, bytes), "download");
 }
 
 gg_status gg_synchronize(gg_context *context) {
-    gg_backend *backend = gg_context_backend(context);
-    return backend->ops->synchronize(backend);
+    return gg_fail_backend(context, context->backend->ops->synchronize(context->backend), "synchronize");
 }
