@@ -62,7 +62,7 @@ function drawMap(result) {
     }
     canvas.setAttribute("role", "img");
     canvas.setAttribute("aria-label", `error map of ${d.output}: ${d.wrong} of ${d.compared} elements wrong, first at row ${d.row}, column ${d.col}`);
-    const hover = element("div", { className: "hover", textContent: "rows in expert order; ring: worst element; thick lines: experts; thin: tiles" });
+    const hover = element("div", { className: "hover", textContent: "rows in expert order; ring: the worst element; lines: experts, tiles" });
     canvas.onmousemove = (event) => {
         const box = canvas.getBoundingClientRect();
         const col = Math.min(map.cols - 1, Math.max(0, Math.floor((event.clientX - box.left - 1) / (box.width - 2) * map.cols)));
@@ -76,7 +76,9 @@ function drawMap(result) {
         hover.textContent = `rows ${span(row, map.rows, d.rows)}, columns ${span(col, map.cols, d.cols)}${expert >= 0 ? `, expert ${expert}` : ""}: ` +
             (percent ? `${percent < 1 ? "under 1" : percent.toFixed(0)}% wrong` : "right");
     };
-    return [canvas, hover];
+    const box = element("div", {}, canvas, hover);
+    box.style.width = `${wide}px`;
+    return box;
 }
 
 /* Elements by the size of their error, in powers of two of an ulp. */
@@ -157,7 +159,7 @@ function fillCase(panel, run, result, close) {
             ["max ulp", number(d.max_ulp, 3)], ["mean ulp", number(d.mean_ulp, 4)], ["error / bound", number(d.bound_ratio, 3)],
             ["tile RMS / limit", number(d.tile_rms, 3)]]);
         panel.append(title(d.map ? `where ${d.output} is wrong` : `output ${d.output}`),
-            element("div", { className: "where" }, ...(d.map ? [element("div", {}, ...drawMap(result))] : []), figures));
+            element("div", { className: "where" }, ...(d.map ? [drawMap(result)] : []), figures));
         if (d.ulps && d.ulps.length) panel.append(title("error in ulp"), drawHistogram(d.ulps));
     }
     panel.append(...drawStrip(result), title("run"), facts([
