@@ -103,7 +103,7 @@ static void plant_weights(field *w, const mg_problem *p, const int32_t *m_sizes)
  * which tiles of the expert before them may load, and the ends of a last row. */
 static void plant_boundaries(field *x, field *dy, field *w, const mg_problem *p, const int32_t *m_sizes) {
     enum { FEWEST = 4 }; /* experts with rows: these plants spoil all of dW or dX for two */
-    size_t busy = 0, start = 0, row = 0;
+    size_t busy = 0, start = 0;
     for (int32_t e = 0; e < p->E; e++) busy += m_sizes[e] != 0;
     if (busy < FEWEST) return;
     const size_t first = 1 + pick(dy, busy - 1), last = pick(dy, busy), weights = 1 + first % (busy - 1);
@@ -113,10 +113,11 @@ static void plant_boundaries(field *x, field *dy, field *w, const mg_problem *p,
         if (rank == first) {
             fill_row(dy, start);
             if (p->gemm == GG_GEMM_SECOND)
-                fill_row(x, start); /* in token order a row would spoil topk experts */
+                fill_row(x, start);
+            else /* a whole row would spoil all of the token's topk experts */
+                plant_role(x, NAN_AT_ENDS, row_of(x, (size_t)(dy->rank[start] / p->topk)));
         }
-        row = start + (size_t)m_sizes[e] - 1;
-        if (rank == last) plant_role(dy, NAN_AT_ENDS, row_of(dy, row));
+        if (rank == last) plant_role(dy, NAN_AT_ENDS, row_of(dy, start + (size_t)m_sizes[e] - 1));
         if (rank == weights) fill_row(w, (size_t)e * (size_t)p->N);
         rank++;
     }
