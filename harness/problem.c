@@ -102,11 +102,14 @@ static unsigned set_of(const word *words, bool masks, const char **at) {
     return set;
 }
 
+/* Sizes are 32 bits wide, and I counts twice in N. */
+#define LARGEST (INT32_MAX / 2)
+
 static int64_t number(const char **at) {
     field f = next_field(at);
     char *end;
     long long value = strtoll(f.text, &end, 10);
-    if (end != f.text + f.length || value < 0) broken("number");
+    if (end != f.text + f.length || value < 0 || value > LARGEST) broken("number");
     return value;
 }
 
