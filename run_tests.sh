@@ -26,6 +26,8 @@ archive:sqlite3.h:libsqlite3.a libsqlite3-dev'
 needs_to_self_test='
 archive:cmocka.h:libcmocka.so    libcmocka-dev
 command:clang-format-14          clang-format-14
+command:clang-14                 clang-14
+fuzzer:14                        libclang-rt-14-dev
 command:git                      git
 command:python3                  python3
 python:venv                      python3-venv
@@ -43,6 +45,7 @@ have() {
 #include <setjmp.h>
 #include <stdint.h>
 #include <${what%%:*}>" | cc -E - >/dev/null 2>&1 && [ -e "$(cc -print-file-name="${what#*:}")" ] ;;
+    fuzzer) echo 'int LLVMFuzzerTestOneInput() { return 0; }' | clang-"$what" -x c -w -fsanitize=fuzzer -o /dev/null - 2>/dev/null ;;
     python) python3 -c "import $what, ensurepip" >/dev/null 2>&1 ;;
     esac
 }
