@@ -197,7 +197,8 @@ static gg_status judge_stored(mg_run *run, mg_res res) {
     const uint8_t *got;
     mg_golden own = {0};
     gg_status status;
-    if (res == MG_RES_DX_REDUCED && (real || hostile)) { /* whatever the rows, their sum has one right answer */
+    if (res == MG_RES_DX_REDUCED &&
+        (real || hostile)) { /* whatever the rows, their sum has one right answer */
         status = mg_reduce_own_rows(run, &own);
         golden = &own;
     } else {
@@ -205,7 +206,8 @@ static gg_status judge_stored(mg_run *run, mg_res res) {
     }
     if (status == GG_OK) status = mg_download(x, mg_region_data(region), region->bytes, &got);
     if (status == GG_OK)
-        mg_judge_against(run, res, golden == &own && real ? MG_EXACT : run->c->cls, golden, (const uint16_t *)got);
+        mg_judge_against(run, res, golden == &own && real ? MG_EXACT : run->c->cls, golden,
+                         (const uint16_t *)got);
     free(own.bits);
     return status;
 }

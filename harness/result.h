@@ -59,11 +59,11 @@ typedef struct mg_difference {
     double hard_ratio; /* real: largest |error| / the proven bound alone (bound_ratio has the sharp one) */
     int64_t worst_row, worst_col; /* of the element with the largest bound_ratio */
     double worst_expected, worst_got;
-    int64_t rows, cols;                      /* the output's size */
-    int64_t place, worst_place;              /* row and worst_row in expert order, which the error map is in */
-    uint32_t ulps[MG_ULP_BINS];              /* how many elements: bin 0 below 2^-3 ulp (or right), then bin i below
+    int64_t rows, cols;          /* the output's size */
+    int64_t place, worst_place;  /* row and worst_row in expert order, which the error map is in */
+    uint32_t ulps[MG_ULP_BINS];  /* how many elements: bin 0 below 2^-3 ulp (or right), then bin i below
                                                 2^(i-3); the last also holds what is not finite */
-    uint32_t map_rows, map_cols;            /* the error map's size, at most MG_MAP_SIZE each way */
+    uint32_t map_rows, map_cols; /* the error map's size, at most MG_MAP_SIZE each way */
     uint8_t map[MG_MAP_SIZE * MG_MAP_SIZE]; /* share of wrong elements per cell, 0-255, 0 only if none */
 } mg_difference;
 
@@ -78,7 +78,7 @@ typedef struct mg_result {
     char config[64];               /* resolved config, for autotune cases */
     uint32_t num_runs;             /* in `runs`: the first launch and its repeats, as far as there is room */
     mg_repeat runs[MG_MAX_RUNS];
-    uint64_t kernel, data;         /* digests of the kernels and of the inputs: the ledger's key; 0 if unknown */
+    uint64_t kernel, data; /* digests of the kernels and of the inputs: the ledger's key; 0 if unknown */
     mg_difference difference;
 } mg_result;
 
