@@ -53,12 +53,15 @@ static gg_status launch_beside_load(mg_run *run, int set) {
     return status == GG_OK ? wait(run) : status;
 }
 
+/* Half of them, then one; a full-size problem would take a second on one. */
 static gg_status launch_on_fewer_sms(mg_run *run, int set) {
     mg_executor *x = run->x;
+    const int all = mg_executor_device(x)->sm_count;
+    const int few = run->c->problem->store == MG_STORE_HASH ? (all + 15) / 16 : 1;
     unsigned uses = 0;
     for (uint32_t i = 0; i < run->result->num_runs; i++)
         uses += run->result->runs[i].perturbation == MG_PERTURB_SMS;
-    gg_context_limit_sms(x->context, uses % 2 ? 1 : (mg_executor_device(x)->sm_count + 1) / 2);
+    gg_context_limit_sms(x->context, uses % 2 ? few : (all + 1) / 2);
     gg_status status = mg_launch_ops(run, set, NULL, false);
     gg_context_limit_sms(x->context, 0);
     return status;
