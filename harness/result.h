@@ -24,7 +24,7 @@ typedef enum mg_verdict {
     X(MG_PERTURB_NONE, "none")                                                                               \
     X(MG_PERTURB_STREAM, "stream") /* another stream; simulator: another schedule */                         \
     X(MG_PERTURB_LOAD, "load")     /* other work occupies some SMs; simulator: copies land at random */      \
-    X(MG_PERTURB_SMS, "sms")       /* plans see fewer SMs: half, then few or one */                                 \
+    X(MG_PERTURB_SMS, "sms")       /* plans see fewer SMs: half, then few or one */                          \
     X(MG_PERTURB_BASE, "base")     /* tensors begin at other addresses, 16-byte aligned and no more */       \
     X(MG_PERTURB_GRAPH, "graph")   /* captured, then replayed; not on the simulator */                       \
     X(MG_PERTURB_BATCH, "batch")   /* rows are routed to other experts: what stays must not change */
