@@ -18,7 +18,8 @@ typedef struct faulty_params {
 #if defined FAULTY_TRAP
 static const char name[] = "trap", text[] = KERNEL_TEXT("if (p.m_sizes[0] >= 0) device_trap();");
 #elif defined FAULTY_ADDRESS
-static const char name[] = "address", text[] = KERNEL_TEXT("*(volatile u32 *)(p.m_sizes[0] + 4096ll) = 1;");
+static const char name[] = "address",
+                  text[] = KERNEL_TEXT("*(volatile u32 *)(p.m_sizes[0] * 4 + 4096ll) = 1;");
 #elif defined FAULTY_HANG
 static const char name[] = "hang", text[] = KERNEL_TEXT("while (*(const volatile i32 *)p.m_sizes >= 0) {}");
 #elif defined FAULTY_SEGFAULT || defined FAULTY_KILL
