@@ -31,6 +31,8 @@ static const char *const migrations[] = {
     "ALTER TABLE results ADD COLUMN kernel TEXT NOT NULL DEFAULT '';"
     "ALTER TABLE results ADD COLUMN data TEXT NOT NULL DEFAULT '';"
     "ALTER TABLE runs ADD COLUMN cases INTEGER NOT NULL DEFAULT 0;",
+    /* how much of the run's file has been taken in */
+    "ALTER TABLE runs ADD COLUMN size INTEGER NOT NULL DEFAULT 0;",
 };
 enum { NUM_MIGRATIONS = sizeof migrations / sizeof *migrations };
 
@@ -119,8 +121,11 @@ static gg_status add_run(mg_history *h, const mg_runset *set, const char *path, 
     static const char sql[] =
         "INSERT INTO runs (key, path, time, version, commit_id, backend, subject, device, driver, compiler, "
         "command, seed,"
-        " finished, seconds, cases) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (key) DO UPDATE SET"
-        " finished = excluded.finished, seconds = excluded.seconds, cases = excluded.cases RETURNING id";
+        " finished, seconds, cases, size) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (key) DO "
+        "UPDATE SET"
+        " finished = excluded.finished, seconds = excluded.seconds, cases = excluded.cases, size = "
+        "excluded.size"
+        " RETURNING id";
     sqlite3_stmt *s = NULL;
     gg_status status = GG_OK;
     if (sqlite3_prepare_v2(h->db, sql, -1, &s, NULL) != SQLITE_OK) return mg_history_failed(h, error);
@@ -132,6 +137,7 @@ static gg_status add_run(mg_history *h, const mg_runset *set, const char *path, 
     sqlite3_bind_int(s, 13, set->finished);
     sqlite3_bind_double(s, 14, set->run_seconds);
     sqlite3_bind_int64(s, 15, (int64_t)set->count);
+    sqlite3_bind_int64(s, 16, set->size);
     if (sqlite3_step(s) == SQLITE_ROW)
         *run = sqlite3_column_int64(s, 0);
     else
@@ -190,16 +196,31 @@ gg_status mg_history_add(mg_history *h, const mg_runset *set, const char *path, 
     return finish(h, status, error);
 }
 
-/* Cases that the database has of a run; -1: does not know it. */
-static int64_t known_cases(mg_history *h, const char *key) {
+/* Whether the database has all of a run's file. */
+static bool knows(mg_history *h, const char *key, int64_t size) {
     sqlite3_stmt *s = NULL;
-    int64_t count = -1;
-    if (sqlite3_prepare_v2(h->db, "SELECT cases FROM runs WHERE key = ?", -1, &s, NULL) == SQLITE_OK) {
-        bind_text(s, 1, key);
-        if (sqlite3_step(s) == SQLITE_ROW) count = sqlite3_column_int64(s, 0);
+    bool known = false;
+    if (sqlite3_prepare_v2(h->db, "SELECT size >= ? FROM runs WHERE key = ?", -1, &s, NULL) == SQLITE_OK) {
+        sqlite3_bind_int64(s, 1, size);
+        bind_text(s, 2, key);
+        known = sqlite3_step(s) == SQLITE_ROW && sqlite3_column_int(s, 0);
     }
     sqlite3_finalize(s);
-    return count;
+    return known;
+}
+
+/* Takes in the file of one run, where there is one with more than the database has. */
+static gg_status import_run(mg_history *h, const char *path, size_t *added, char error[MG_ERROR_SIZE]) {
+    char key[MG_SHA256_SIZE], ignored[MG_ERROR_SIZE];
+    struct stat info;
+    mg_runset set;
+    int64_t run;
+    if (stat(path, &info) || !mg_runset_key(path, key) || knows(h, key, info.st_size)) return GG_OK;
+    if (mg_runset_load(&set, path, ignored)) return GG_OK; /* not a run's file after all */
+    gg_status status = mg_history_add(h, &set, path, &run, error);
+    *added += !status;
+    mg_runset_free(&set);
+    return status;
 }
 
 gg_status mg_history_import(mg_history *h, const char *root, size_t *added, char error[MG_ERROR_SIZE]) {
@@ -208,20 +229,11 @@ gg_status mg_history_import(mg_history *h, const char *root, size_t *added, char
     gg_status status = GG_OK;
     *added = 0;
     for (int i = 0; i < count; i++) {
-        char path[GG_PATH_SIZE], ignored[MG_ERROR_SIZE];
-        struct stat info;
-        mg_runset set;
-        int64_t run;
+        char path[GG_PATH_SIZE];
         snprintf(path, sizeof path, "%s/%s/results.jsonl", root, names[i]->d_name);
-        /* not by way of `latest`, whose run has a folder of its own; not a folder without a run */
-        bool skip = names[i]->d_name[0] == '.' || !strcmp(names[i]->d_name, "latest") || stat(path, &info);
-        if (!status && !skip && !mg_runset_load(&set, path, ignored)) {
-            if (set.key[0] && known_cases(h, set.key) < (int64_t)set.count) {
-                status = mg_history_add(h, &set, path, &run, error);
-                *added += !status;
-            }
-            mg_runset_free(&set);
-        }
+        /* not by way of `latest`, whose run has a folder of its own */
+        bool skip = names[i]->d_name[0] == '.' || !strcmp(names[i]->d_name, "latest");
+        if (!status && !skip) status = import_run(h, path, added, error);
         free(names[i]);
     }
     free(names);

@@ -6,6 +6,7 @@
 #include "progress.h"
 
 enum {
+    MEMORY = 60, /* runs looked back at: the work is proportional to them */
     WINDOW = 12, /* runs looked back at for flakiness */
     TURNS = 3,   /* so often between good and bad within them is flaky whatever the kernels were */
 };
@@ -24,14 +25,15 @@ const char *mg_event_name(mg_event event) {
 static const char timeline_sql[] =
     "SELECT c.name, r.run_id, r.verdict, o.time, CASE WHEN r.kernel <> '' THEN r.kernel"
     " WHEN o.commit_id LIKE '%-dirty' OR o.commit_id = 'unknown' THEN '' ELSE o.commit_id END"
-    " FROM runs n JOIN results r0 ON r0.run_id = n.id JOIN cases c ON c.id = r0.case_id"
-    " JOIN results r ON r.case_id = r0.case_id JOIN runs o ON o.id = r.run_id"
-    " WHERE n.id = ?1 AND r0.verdict <> 'skipped' AND r.verdict <> 'skipped' AND (o.time, o.id) <= (n.time, "
-    "n.id)"
+    " FROM results r0 JOIN cases c ON c.id = r0.case_id JOIN results r ON r.case_id = r0.case_id"
+    " JOIN runs o ON o.id = r.run_id WHERE r0.run_id = ?1 AND r0.verdict <> 'skipped' AND r.verdict <> "
+    "'skipped'"
+    " AND r.run_id IN (SELECT o.id FROM runs o, runs n WHERE n.id = ?1 AND (o.time, o.id) <= (n.time, n.id)"
     " AND o.device = n.device AND o.backend = n.backend AND o.subject = n.subject AND o.seed = n.seed"
+    " ORDER BY o.time DESC, o.id DESC LIMIT ?2)"
     " ORDER BY c.name, o.time DESC, o.id DESC";
 
-/* The newest other digest of the same kernel on the same data in the same place. */
+/* The other digests, newest first, of the same kernel on the same data in the same place. */
 static const char digests_sql[] =
     "SELECT c.name, r.digest, p.digest, o.time FROM runs n JOIN results r ON r.run_id = n.id JOIN cases c ON "
     "c.id = r.case_id"
@@ -164,6 +166,7 @@ gg_status mg_history_news(mg_history *h, int64_t run, mg_newspaper *out, char er
         if (sqlite3_prepare_v2(h->db, readings[i].sql, -1, &s, NULL) != SQLITE_OK)
             return mg_history_failed(h, error);
         sqlite3_bind_int64(s, 1, run);
+        sqlite3_bind_int(s, 2, MEMORY); /* of the first reading alone */
         status = readings[i].read(h, s, out, error);
         sqlite3_finalize(s);
     }

@@ -66,6 +66,23 @@ static void sort_and_fold(mg_runset *set) {
     set->count = kept;
 }
 
+static void key_of(const json_t *header, char key[MG_SHA256_SIZE]) {
+    char *text = header ? json_dumps(header, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+    key[0] = 0;
+    if (text) mg_sha256(text, strlen(text), key);
+    free(text);
+}
+
+bool mg_runset_key(const char *path, char key[MG_SHA256_SIZE]) {
+    mg_line kind;
+    FILE *in = fopen(path, "re");
+    json_t *line = in ? mg_line_next(in, &kind) : NULL;
+    key_of(line && kind == MG_LINE_HEADER ? line : NULL, key);
+    json_decref(line);
+    if (in) fclose(in);
+    return key[0];
+}
+
 gg_status mg_runset_load(mg_runset *out, const char *path, char error[MG_ERROR_SIZE]) {
     char file[GG_PATH_SIZE + 16];
     gg_status status = GG_ERR_MEMORY;
@@ -105,9 +122,8 @@ gg_status mg_runset_load(mg_runset *out, const char *path, char error[MG_ERROR_S
         status = GG_ERR_IO;
         goto out;
     }
-    char *text = out->header ? json_dumps(out->header, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
-    if (text) mg_sha256(text, strlen(text), out->key);
-    free(text);
+    key_of(out->header, out->key);
+    out->size = ftello(in);
     sort_and_fold(out);
     status = GG_OK;
 out:

@@ -24,11 +24,14 @@ typedef struct mg_runset {
     mg_entry *items; /* sorted by id; of two results of one case the later */
     size_t count;
     json_t *lines;            /* behind the strings */
+    int64_t size;             /* bytes of the file */
     char key[MG_SHA256_SIZE]; /* of the run: the digest of its header; "" without one */
 } mg_runset;
 
 /* `path`: a results.jsonl or a folder with one. Not a whole results file: GG_ERR_IO and a line on why. */
 gg_status mg_runset_load(mg_runset *out, const char *path, char error[MG_ERROR_SIZE]);
+/* The key alone, from the first line; false: it has none. */
+bool mg_runset_key(const char *path, char key[MG_SHA256_SIZE]);
 void mg_runset_free(mg_runset *set);
 const mg_entry *mg_runset_find(const mg_runset *set, const char *id);
 
