@@ -137,9 +137,10 @@ static void test_processes_at_once(void **state) {
 static void test_unusable(void **state) {
     mg_ledger *ledger;
     char error[MG_ERROR_SIZE] = "", path[64];
-    assert_int_equal(mg_ledger_open(&ledger, "/nowhere", &usual, error), GG_ERR_IO);
-    assert_string_equal(error, "cannot use the ledger '/nowhere/ledger.db': unable to open database file "
-                               "(remove it, or pass --no-ledger)");
+    assert_int_equal(mg_ledger_open(&ledger, "/dev/null/none", &usual, error), GG_ERR_IO);
+    assert_string_equal(error,
+                        "cannot use the ledger '/dev/null/none/ledger.db': unable to open database file "
+                        "(remove it, or pass --no-ledger)");
     assert_null(ledger);
     snprintf(path, sizeof path, "%s/ledger.db", (char *)*state);
     FILE *out = fopen(path, "w");
