@@ -109,7 +109,8 @@ static void test_affected(void **state) {
             }
             const bool dw = output == MG_OUT_DW; /* where one tiny row makes a whole expert inexact */
             assert_true(same * 10 > count * (dw ? 1 : 7) && nans > 0 && nans * 4 < count);
-            assert_true(sure[MG_SURE_BITS] * 10 > count * (dw ? 4 : 9) && sure[MG_SURE_NOTHING] * 200 < count);
+            assert_true(sure[MG_SURE_BITS] * 10 > count * (dw ? 4 : 9) &&
+                        sure[MG_SURE_NOTHING] * 200 < count);
             mg_golden_free(&clean);
             mg_golden_free(&golden);
         }
