@@ -182,6 +182,12 @@ DEVICE void mbarrier_wait(u32 barrier, u32 parity) {
 
 /* --- TMA: coordinates innermost first, in elements; one thread issues
  * ---------------------------------------------- */
+/* Closes this thread's group of copies as cp_async_commit does; one arrival on `barrier` (counted in its init) when the
+ * group and all before it have landed. wgmma may read them after a fence_proxy_async behind the wait. */
+DEVICE void cp_async_commit_arrive(u32 barrier) {
+    cp_async_commit();
+    asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(barrier) : "memory");
+}
 /* orders this thread's ordinary shared-memory writes before later async-proxy accesses (TMA, wgmma) */
 DEVICE void fence_proxy_async(void) { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 DEVICE void tma_prefetch_map(const tensor_map *map) {

@@ -12,6 +12,7 @@ DEVICE void JOIN(multiply_tile_, WIDTH)(float acc[M_TILES][ACC], u32 ring, u32 f
     for (i64 s = 0; s < steps; s++) {
         u32 stage = ring + at->slot * STAGE_BYTES;
         mbarrier_wait(full + 8 * at->slot, at->parity);
+        if (CP_ASYNC_LOADS) fence_proxy_async(); /* cp.async wrote by the ordinary proxy */
         if (ZEROES_TAIL && s == steps - 1 && last_rows < STEP) zero_tail(stage, last_rows, thread);
         wgmma_fence();
         UNROLL for (int k = 0; k < STEP / 16; k++) {

@@ -19,6 +19,18 @@ DEVICE void find_rows(const gemm_params *p, i32 *rows, int count, int stride, in
     }
 }
 
+/* In dW the rows change with every step. Lanes that copy chunks of the same rows share the look-ups: each finds one row,
+ * a step ahead, and the others get it by shuffle. */
+DEVICE i32 find_own_row(const gemm_params *p, int count, int stride, int first, int chunk, int gather,
+                        i64 row, i64 row_limit) {
+    i64 at = row + first + chunk * stride;
+    return chunk < count && at < row_limit ? (i32)gathered_row(p, gather, at) : -1;
+}
+DEVICE void share_rows(i32 *rows, int count, i32 own, int chunk) {
+    int first_lane = (int)threadIdx.x % 32 - chunk; /* of those with the same rows */
+    UNROLL for (int i = 0; i < count; i++) rows[i] = (i32)shuffle((u32)own, first_lane + i);
+}
+
 /* Copies the rows found, as far as `used` rows of the tile; column col on, zero from col_limit. */
 DEVICE void copy_rows(u32 dst, int tile_rows, int tile_cols, const u16 *matrix, i32 ld, const i32 *rows,
                       int count, int stride, int first, int chunk, int used, i32 col, i32 col_limit) {
@@ -31,28 +43,11 @@ DEVICE void copy_rows(u32 dst, int tile_rows, int tile_cols, const u16 *matrix, 
     }
 }
 
-/* Which step's copies are published next. */
-typedef struct publisher {
-    u32 slot;
-    int pending;
-} publisher;
-
-/* This thread's copies for the oldest unpublished stage have landed: visible to wgmma, then counted. */
-DEVICE void publish(publisher *out, u32 full) {
-    fence_proxy_async();
-    mbarrier_arrive(full + 8 * out->slot);
-    out->slot = out->slot + 1 == NUM_STAGES ? 0 : out->slot + 1;
-    out->pending--;
-}
-
 /* All threads of the producer warpgroup when there are cp.async loads, else one thread. */
 DEVICE void produce(const gemm_params *p, u32 ring, u32 full, u32 empty, int thread) {
     ring_position at = {0, 0};
     tile_walk walk;
     output_tile tile;
-#if CP_ASYNC_LOADS
-    publisher out = {0, 0};
-#endif
 #if CP_ASYNC_A
     int chunk_a = thread % COPY_CHUNKS(A_TILE_COLS), first_a = thread / COPY_CHUNKS(A_TILE_COLS);
     i32 rows_a[COPY_ROWS(A_TILE_ROWS, A_TILE_COLS)];
@@ -70,11 +65,19 @@ DEVICE void produce(const gemm_params *p, u32 ring, u32 full, u32 empty, int thr
         if (OP != OP_DW)
             find_rows(p, rows_a, COPY_ROWS(A_TILE_ROWS, A_TILE_COLS), COPY_STRIDE(A_TILE_COLS), first_a,
                       A_GATHER, tile.row, tile.row_end);
+        i32 own_a = OP != OP_DW
+                        ? 0
+                        : find_own_row(p, COPY_ROWS(A_TILE_ROWS, A_TILE_COLS), COPY_STRIDE(A_TILE_COLS),
+                                       first_a, chunk_a, A_GATHER, tile.row_begin, tile.row_end);
 #endif
 #if CP_ASYNC_B
         if (OP == OP_FORWARD) /* the tile's rows of w stay the same in every step */
             find_rows(p, rows_b, COPY_ROWS(B_TILE_ROWS, B_TILE_COLS), COPY_STRIDE(B_TILE_COLS), first_b,
                       GATHER_NONE, tile.col, p->N);
+        i32 own_b = OP != OP_DW
+                        ? 0
+                        : find_own_row(p, COPY_ROWS(B_TILE_ROWS, B_TILE_COLS), COPY_STRIDE(B_TILE_COLS),
+                                       first_b, chunk_b, X_GATHER, tile.row_begin, tile.row_end);
 #endif
         for (i64 s = 0; s < steps; s++) {
             i64 along = s * STEP;
@@ -98,35 +101,37 @@ DEVICE void produce(const gemm_params *p, u32 ring, u32 full, u32 empty, int thr
             }
 #endif
 #if CP_ASYNC_A
-            if (OP == OP_DW)
-                find_rows(p, rows_a, COPY_ROWS(A_TILE_ROWS, A_TILE_COLS), COPY_STRIDE(A_TILE_COLS), first_a,
-                          A_GATHER, row_a, tile.row_end);
+            if (OP == OP_DW) {
+                share_rows(rows_a, COPY_ROWS(A_TILE_ROWS, A_TILE_COLS), own_a, chunk_a);
+                own_a = find_own_row(p, COPY_ROWS(A_TILE_ROWS, A_TILE_COLS), COPY_STRIDE(A_TILE_COLS),
+                                     first_a, chunk_a, A_GATHER, row_a + STEP, tile.row_end);
+            }
             copy_rows(stage_a, A_TILE_ROWS, A_TILE_COLS, p->a, OP == OP_FORWARD ? p->K : p->N, rows_a,
                       COPY_ROWS(A_TILE_ROWS, A_TILE_COLS), COPY_STRIDE(A_TILE_COLS), first_a, chunk_a,
                       rows_used, col_a, OP == OP_FORWARD ? p->K : p->N);
 #endif
 #if CP_ASYNC_B
-            if (OP != OP_FORWARD)
+            if (OP == OP_DX)
                 find_rows(p, rows_b, COPY_ROWS(B_TILE_ROWS, B_TILE_COLS), COPY_STRIDE(B_TILE_COLS), first_b,
-                          OP == OP_DW ? X_GATHER : GATHER_NONE, row_b, OP == OP_DW ? tile.row_end : p->N);
+                          GATHER_NONE, row_b, p->N);
+            if (OP == OP_DW) {
+                share_rows(rows_b, COPY_ROWS(B_TILE_ROWS, B_TILE_COLS), own_b, chunk_b);
+                own_b = find_own_row(p, COPY_ROWS(B_TILE_ROWS, B_TILE_COLS), COPY_STRIDE(B_TILE_COLS),
+                                     first_b, chunk_b, X_GATHER, row_b + STEP, tile.row_end);
+            }
             copy_rows(stage_b, B_TILE_ROWS, B_TILE_COLS,
                       OP == OP_DW ? p->b : p->b + (i64)tile.expert * p->N * p->K, p->K, rows_b,
                       COPY_ROWS(B_TILE_ROWS, B_TILE_COLS), COPY_STRIDE(B_TILE_COLS), first_b, chunk_b,
                       B_TILE_ROWS, col_b, p->K);
 #endif
 #if CP_ASYNC_LOADS
-            cp_async_commit();
-            if (++out.pending > LAG) {
-                cp_async_wait(LAG);
-                publish(&out, full);
-            }
+            cp_async_commit_arrive(full + 8 * at.slot);
 #endif
             ring_advance(&at);
         }
     }
 #if CP_ASYNC_LOADS
     cp_async_wait(0);
-    while (out.pending) publish(&out, full);
 #endif
 }
 

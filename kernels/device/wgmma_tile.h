@@ -55,10 +55,6 @@
 #define CP_ASYNC_A (!TMA_A)
 #define CP_ASYNC_B (!TMA_B)
 #define CP_ASYNC_LOADS (CP_ASYNC_A || CP_ASYNC_B)
-/* Steps between issuing copies and publishing them. The consumers hold two stages, the one they read and the one before
- * it, whose release waits for the next: a larger lag than the rest of the ring would wait for itself. */
-#define LAG (NUM_STAGES > 4 ? 2 : NUM_STAGES - 2)
-
 /* Registers after the roles part, with two consumers: 504 of the 512 a warp quarter has. The producer needs more when it
  * gathers: row numbers and addresses. */
 #define PRODUCER_REGISTERS (CP_ASYNC_LOADS ? 72 : 40)

@@ -161,18 +161,49 @@ static void add_tx(gg_sim *sim, gg_sim_mbarrier *barrier, int64_t bytes, const s
                     (long long)barrier->tx, GG_SIM_TX_LIMIT);
 }
 
+/* Counts one arrival, by the current thread or by the copies of `arrival`, and may end the phase. */
+static void count_arrival(gg_sim *sim, gg_sim_mbarrier *barrier, const gg_sim_arrival *arrival,
+                          const sim_site *site) {
+    u32 index = mbarrier_index(sim, barrier);
+    if (barrier->pending == 0)
+        gg_sim_fail(sim, site,
+                    "mbarrier 0x%x: arrival beyond its count of %u while %lld bytes are outstanding",
+                    barrier->address, barrier->count, (long long)barrier->tx);
+    barrier->pending--;
+    if (arrival)
+        gg_sim_race_copies_arrive(sim, index, arrival->owner, arrival->done);
+    else
+        gg_sim_race_mbarrier_arrive(sim, index);
+    complete_phase(sim, barrier);
+}
+
 void gg_sim_mbarrier_arrive(sim_api *api, const sim_site *site, u32 address, u32 expected_bytes) {
     gg_sim *sim = gg_sim_enter(api, site);
     gg_sim_mbarrier *barrier = find_mbarrier(sim, address, site);
     gg_sim_race_mbarrier_use(sim, mbarrier_index(sim, barrier), false, site);
     add_tx(sim, barrier, expected_bytes, site);
-    if (barrier->pending == 0)
-        gg_sim_fail(sim, site,
-                    "mbarrier 0x%x: arrival beyond its count of %u while %lld bytes are outstanding", address,
-                    barrier->count, (long long)barrier->tx);
-    barrier->pending--;
-    gg_sim_race_mbarrier_arrive(sim, mbarrier_index(sim, barrier));
-    complete_phase(sim, barrier);
+    count_arrival(sim, barrier, NULL, site);
+}
+
+void gg_sim_cp_async_commit_arrive(sim_api *api, const sim_site *site, u32 address) {
+    gg_sim *sim = gg_sim_enter(api, site);
+    gg_sim_mbarrier *barrier = find_mbarrier(sim, address, site);
+    gg_sim_arrivals *queue = &sim->arrivals;
+    gg_sim_race_mbarrier_use(sim, mbarrier_index(sim, barrier), false, site);
+    queue->items = gg_sim_grow(sim, queue->items, queue->count, &queue->capacity, sizeof *queue->items);
+    queue->items[queue->count++] = (gg_sim_arrival){
+        .owner = sim->current, .done = ++sim->current->copy_group, .barrier = address, .site = site};
+}
+
+bool gg_sim_land_arrival(gg_sim *sim) {
+    if (!sim->arrivals.count) return false;
+    gg_sim_arrival *place = &sim->arrivals.items[gg_sim_random(sim) % sim->arrivals.count], arrival = *place;
+    gg_sim_fiber *owner = arrival.owner;
+    *place = sim->arrivals.items[--sim->arrivals.count];
+    for (u32 i = owner->first_copy; i < owner->last_copy && owner->copies[i].group < arrival.done; i++)
+        land_copy(sim, &owner->copies[i]);
+    count_arrival(sim, find_mbarrier(sim, arrival.barrier, arrival.site), &arrival, arrival.site);
+    return true;
 }
 
 void gg_sim_mbarrier_wait(sim_api *api, const sim_site *site, u32 address, u32 parity) {
@@ -325,7 +356,7 @@ void gg_sim_tma_store_wait(sim_api *api, const sim_site *site, int pending, int 
  */
 void gg_sim_reset_async(gg_sim *sim) {
     for (u32 i = 0; i < sim->stores.count; i++) free(sim->stores.items[i].data);
-    sim->stores.count = sim->loads.count = sim->mbarrier_count = 0;
+    sim->stores.count = sim->loads.count = sim->arrivals.count = sim->mbarrier_count = 0;
     for (u32 i = 0; i < sim->threads; i++) {
         gg_sim_fiber *fiber = &sim->fibers[i];
         fiber->first_copy = fiber->last_copy = 0;
@@ -350,6 +381,9 @@ void gg_sim_check_block_exit(gg_sim *sim) {
     if (sim->loads.count)
         gg_sim_fail(sim, sim->loads.items[0].site, "block ends with %u TMA loads in flight, the first",
                     sim->loads.count);
+    if (sim->arrivals.count)
+        gg_sim_fail(sim, sim->arrivals.items[0].site,
+                    "block ends with %u arrivals of cp.async to come, the first", sim->arrivals.count);
     while (sim->stores.count) land_store(sim, sim->stores.count - 1);
 }
 
@@ -357,5 +391,6 @@ void gg_sim_free_async(gg_sim *sim) {
     for (u32 i = 0; i < sim->stores.count; i++) free(sim->stores.items[i].data);
     free(sim->stores.items);
     free(sim->loads.items);
+    free(sim->arrivals.items);
     for (u32 i = 0; i < GG_SIM_MAX_THREADS; i++) free(sim->fibers[i].copies);
 }

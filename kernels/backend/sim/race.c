@@ -442,6 +442,12 @@ void gg_sim_race_copies_done(gg_sim *sim, u32 done) {
     if (self->at[COPIES] < done) self->at[COPIES] = done;
 }
 
+void gg_sim_race_copies_arrive(gg_sim *sim, u32 index, const gg_sim_fiber *owner, u32 done) {
+    if (!sim->race) return;
+    u32 actor = sim->race->threads[thread_number(sim, owner)].actor[COPIES];
+    if (actor) raise_clock(sim, &sim->race->mbarriers[index].arrivals.sum.seen, actor, done);
+}
+
 void gg_sim_race_stores_done(gg_sim *sim, u32 done) {
     if (!sim->race) return;
     thread *self = current_thread(sim);

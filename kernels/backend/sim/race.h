@@ -37,6 +37,8 @@ void gg_sim_race_mbarrier_waited(gg_sim *sim, u32 index);
 void gg_sim_race_fence(gg_sim *sim, int kind);
 /* The current thread, or warp, knows that its groups below `done` have finished. */
 void gg_sim_race_copies_done(gg_sim *sim, u32 done);
+/* An arrival on mbarrier `index` by the cp.async of a thread: its groups below `done` have finished. */
+void gg_sim_race_copies_arrive(gg_sim *sim, u32 index, const gg_sim_fiber *owner, u32 done);
 void gg_sim_race_stores_done(gg_sim *sim, u32 done);
 void gg_sim_race_products_done(gg_sim *sim, gg_sim_warp *warp, u32 done);
 

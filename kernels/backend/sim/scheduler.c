@@ -113,7 +113,7 @@ static void schedule(gg_sim *sim) {
     gg_sim_warp *warp = sim->current->warp;
     if (!warp->ready)
         while (!(warp = ready_warp(sim)))
-            if (!gg_sim_land_load(sim)) report_deadlock(sim);
+            if (!gg_sim_land_load(sim) && !gg_sim_land_arrival(sim)) report_deadlock(sim);
     u32 rotation = sim->rotation;
     u32 turned = warp->ready >> rotation | warp->ready << (31 & -rotation);
     u32 lane = ((u32)__builtin_ctz(turned) + rotation) & 31;
@@ -132,8 +132,10 @@ void gg_sim_block(gg_sim *sim, gg_sim_wait wait) {
 void gg_sim_random_step(gg_sim *sim) {
     sim->countdown = 1 + gg_sim_random(sim) % sim->interval;
     if (sim->landing == GG_SIM_LAND_RANDOM) {
-        u32 which = gg_sim_random(sim) % 3;
-        if (which == 0)
+        u32 which = gg_sim_random(sim) % 4;
+        if (which == 3)
+            gg_sim_land_arrival(sim);
+        else if (which == 0)
             gg_sim_land_load(sim);
         else if (which == 1)
             gg_sim_land_copy(sim);

@@ -22,6 +22,8 @@ enum {
     GG_SIM_STACK_BYTES = 64 * 1024,        /* of a thread; kernels keep below 8 KiB */
     GG_SIM_SIGNAL_STACK_BYTES = 64 * 1024, /* above SIGSTKSZ with the widest vector registers */
     GG_SIM_TX_LIMIT = (1 << 20) - 1,       /* bytes an mbarrier can count */
+    GG_SIM_RECENT = 64,                    /* entries of the cache of allocations */
+    GG_SIM_RECENT_BYTES = 1 << 16,         /* addresses that share one */
     GG_SIM_WGMMA_N = 256,                  /* widest wgmma */
     GG_SIM_ACCUMULATORS = 8,               /* in flight, of one warp */
     GG_SIM_ISSUED = 256,                   /* wgmma by which one warp may be ahead and still be compared */
@@ -176,6 +178,18 @@ typedef struct gg_sim_transfer {
     const sim_site *site;
 } gg_sim_transfer;
 
+/* An arrival on an mbarrier that waits for a thread's cp.async of groups below `done`. */
+typedef struct gg_sim_arrival {
+    gg_sim_fiber *owner;
+    u32 done, barrier; /* address of the mbarrier */
+    const sim_site *site;
+} gg_sim_arrival;
+
+typedef struct gg_sim_arrivals {
+    gg_sim_arrival *items;
+    u32 count, capacity;
+} gg_sim_arrivals;
+
 typedef struct gg_sim_transfers {
     gg_sim_transfer *items;
     u32 count, capacity;
@@ -193,7 +207,7 @@ typedef struct gg_sim_allocation {
 typedef struct gg_sim_memory {
     gg_sim_allocation *items;
     size_t count, capacity;
-    size_t recent[2]; /* last found: a GEMM alternates between two operands */
+    u32 recent[GG_SIM_RECENT]; /* last found, by address: a GEMM goes round its operands */
 } gg_sim_memory;
 
 struct gg_sim {
@@ -222,6 +236,7 @@ struct gg_sim {
     gg_sim_mbarrier mbarriers[GG_SIM_MBARRIERS];
     u32 mbarrier_count;
     gg_sim_transfers loads, stores;
+    gg_sim_arrivals arrivals;
     gg_sim_issued issued[GG_SIM_MAX_WARPS / 4][GG_SIM_ISSUED]; /* by warpgroup */
     u32 told_registers[GG_SIM_MAX_WARPS / 4][GG_SIM_ISSUED];   /* setmaxnreg of each warpgroup, in order */
     u32 free_registers;                                        /* given back and not yet taken */
@@ -281,8 +296,9 @@ void gg_sim_reset_async(gg_sim *sim);
 void gg_sim_free_async(gg_sim *sim);
 void gg_sim_check_thread_exit(gg_sim *sim, gg_sim_fiber *fiber);
 void gg_sim_check_block_exit(gg_sim *sim);
-bool gg_sim_land_load(gg_sim *sim); /* one of the TMA loads in flight, at random; false if none */
-void gg_sim_land_copy(gg_sim *sim); /* one cp.async of a random thread, if it has any */
+bool gg_sim_land_load(gg_sim *sim);    /* one of the TMA loads in flight, at random; false if none */
+bool gg_sim_land_arrival(gg_sim *sim); /* one arrival with its copies, at random; false if none waits */
+void gg_sim_land_copy(gg_sim *sim);    /* one cp.async of a random thread, if it has any */
 
 /* --- mma.c
  * ------------------------------------------------------------------------------------------------------- */

@@ -51,6 +51,7 @@ enum { SIM_ATOMIC_ADD, SIM_ATOMIC_MIN };
     X(void *, shared_write, (SIM_AT, u32 address, u32 bytes))                                                \
     X(void, cp_async, (SIM_AT, u32 dst, const void *src, int bytes))                                         \
     X(void, cp_async_commit, (SIM_AT))                                                                       \
+    X(void, cp_async_commit_arrive, (SIM_AT, u32 barrier))                                                   \
     X(void, cp_async_wait, (SIM_AT, int pending))                                                            \
     X(void, ldmatrix, (SIM_AT, u32 * out, u32 address, int trans))                                           \
     X(void, stmatrix, (SIM_AT, u32 address, const u32 *values, int trans))                                   \
@@ -76,9 +77,9 @@ struct sim_api {
     u8 *shared;
     /* race mode: what its hooks need first of all */
     const u8 *stacks;
-    u64 stacks_bytes;
-    u32 products_in_flight; /* an accumulator on some stack belongs to wgmma */
-    void *checked;          /* address that a call has just checked and plain code is about to use */
+    u64 stacks_bytes, machine_bytes; /* of the simulator itself, from this table on */
+    u32 products_in_flight;          /* an accumulator on some stack belongs to wgmma */
+    void *checked;                   /* address that a call has just checked and plain code is about to use */
 /* do_: kernels may define macros of the plain names */
 #define X(result, name, arguments) result(*do_##name) arguments;
     SIM_FUNCTIONS(X)
@@ -127,6 +128,7 @@ SIM_UNCHECKED SIM_EXPORT void sim_bind(sim_api *api) {
     if ((u64)((const u8 *)address - sim_table_.stacks) < sim_table_.stacks_bytes &&                          \
         !sim_->products_in_flight)                                                                           \
         return;                                                                                              \
+    if ((u64)((const u8 *)address - (const u8 *)sim_) < sim_table_.machine_bytes) return;                    \
     if (address == sim_->checked) {                                                                          \
         sim_->checked = 0;                                                                                   \
         return;                                                                                              \
@@ -243,6 +245,7 @@ DEVICE float add_f32(float a, float b) { return a + b; }
  * ------------------------------------------------------------------------------ */
 #define cp_async_16(dst, src, bytes) SIM_CALL(cp_async, dst, src, bytes)
 #define cp_async_commit() SIM_CALL(cp_async_commit)
+#define cp_async_commit_arrive(barrier) SIM_CALL(cp_async_commit_arrive, barrier)
 #define cp_async_wait(N) SIM_CALL(cp_async_wait, N)
 #define ldmatrix_x4(r, address) SIM_CALL(ldmatrix, r, address, 0)
 #define ldmatrix_x4_trans(r, address) SIM_CALL(ldmatrix, r, address, 1)
