@@ -94,6 +94,7 @@ static gg_status sim_open(gg_backend **out, int device, char error[GG_ERROR_SIZE
 #undef X
     sim->error = self->base.error;
     sim->api.stacks = sim->stacks;
+    sim->api.machine_bytes = sizeof *sim;
     sim->api.stacks_bytes = GG_SIM_MAX_THREADS * sim->stack_stride;
     sim->launcher.sim = sim;
     for (u32 i = 0; i < GG_SIM_MAX_THREADS; i++) {

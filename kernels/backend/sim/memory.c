@@ -42,7 +42,7 @@ bool gg_sim_memory_free(gg_sim_memory *memory, void *data) {
         free(memory->items[i].owners);
         munmap(memory->items[i].mapping, memory->items[i].mapping_bytes);
         memory->items[i] = memory->items[--memory->count];
-        memory->recent[0] = memory->recent[1] = 0;
+        memset(memory->recent, 0, sizeof memory->recent);
         return true;
     }
     return false;
@@ -64,31 +64,19 @@ static bool holds(const gg_sim_allocation *item, uintptr_t address, size_t bytes
 
 gg_sim_allocation *gg_sim_memory_find(gg_sim_memory *memory, const void *address) {
     uintptr_t at = (uintptr_t)address;
-    if (!memory->count) return NULL;
-    for (size_t i = 0; i < memory->count + 2; i++) { /* the recent ones first */
-        gg_sim_allocation *item = &memory->items[i < 2 ? memory->recent[i] : i - 2];
+    u32 *recent = &memory->recent[at / GG_SIM_RECENT_BYTES % GG_SIM_RECENT];
+    for (size_t i = 0; i <= memory->count && memory->count; i++) { /* first the one last found hereabouts */
+        gg_sim_allocation *item = &memory->items[i ? i - 1 : *recent];
         if (at - (uintptr_t)item->mapping >= item->mapping_bytes) continue;
-        if (i) {
-            memory->recent[1] = memory->recent[0];
-            memory->recent[0] = (size_t)(item - memory->items);
-        }
+        *recent = (u32)(item - memory->items);
         return item;
     }
     return NULL;
 }
 
 bool gg_sim_memory_holds(gg_sim_memory *memory, const void *address, size_t bytes) {
-    uintptr_t at = (uintptr_t)address;
-    if (!memory->count) return false;
-    if (holds(&memory->items[memory->recent[0]], at, bytes)) return true;
-    size_t found = memory->recent[1];
-    if (!holds(&memory->items[found], at, bytes)) {
-        for (found = 0; found < memory->count && !holds(&memory->items[found], at, bytes);) found++;
-        if (found == memory->count) return false;
-    }
-    memory->recent[1] = memory->recent[0];
-    memory->recent[0] = found;
-    return true;
+    const gg_sim_allocation *item = gg_sim_memory_find(memory, address);
+    return item && holds(item, (uintptr_t)address, bytes);
 }
 
 void gg_sim_memory_describe(const gg_sim_memory *memory, const void *address, char text[GG_REASON_SIZE]) {
