@@ -235,7 +235,7 @@ static void show_one(visit *v, const mg_problem *p, mg_class cls, gg_dtype dtype
         const struct {
             const char *suffix;
             const float *floats;
-        } parts[] = {{".npy", NULL}, {"-c.npy", golden.c}, {"-s.npy", golden.s}};
+        } parts[] = {{"", NULL}, {".npy", NULL}, {"-c.npy", golden.c}, {"-s.npy", golden.s}};
         for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
             snprintf(name, sizeof name, "%s%s", mg_output_name(output), parts[i].suffix);
             show_tensor(v->corpus, p, cls, dtype, name, golden.bits, parts[i].floats,
