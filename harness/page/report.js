@@ -1,7 +1,8 @@
 /* report.js: the page of one run: table, filter, keys, URL; everything that changes goes through show(). */
 const run = lines.find((line) => "schema" in line) || {};
 const end = (lines.find((line) => "summary" in line) || {}).summary;
-const results = lines.filter((line) => "id" in line);
+/* workers answer in any order; the table has one */
+const results = lines.filter((line) => "id" in line).sort((a, b) => (a.index || 0) - (b.index || 0));
 const bench = lines.filter((line) => line.type === "bench");
 const compared = lines.find((line) => line.type === "changes");
 const rowHeight = 28;
