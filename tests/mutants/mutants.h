@@ -54,6 +54,7 @@ typedef struct mutant_table {
 
 mutant_table sum_mutants(void);      /* device sources, patched in memory: numbers */
 mutant_table place_mutants(void);    /* and places */
+mutant_table wgmma_mutants(void);    /* and those of the wgmma mainloop */
 mutant_table launcher_mutants(void); /* kernels/plan.c and launch.c, patched copies compiled by the build */
 mutant_table
 harness_mutants(void); /* one file of the harness, a patched copy linked into a test by the build */
