@@ -27,16 +27,16 @@ static void forget_block(gg_sim_race *race);
 
 typedef int int4 __attribute__((vector_size(16), may_alias));
 
-typedef struct clock {
+typedef struct vclock {
     u32 references;
     u32 count; /* actors, a multiple of 4; those beyond are at 0 */
-    struct clock *next_free;
+    struct vclock *next_free;
     u32 at[] __attribute__((aligned(16)));
-} clock;
+} vclock;
 
 /* What orders: everything seen, and what of it is visible to the async proxy. */
 typedef struct knowledge {
-    clock *seen, *fenced;
+    vclock *seen, *fenced;
 } knowledge;
 
 /* Of a barrier: what its arrivals know together; the last clocks joined, so that each is joined once. */
@@ -97,9 +97,9 @@ struct gg_sim_race {
     u32 capacity; /* actors a clock has room for */
     u32 actors;
     actor_name names[MAX_ACTORS];
-    clock *free_clocks;
+    vclock *free_clocks;
     struct {
-        clock *a, *b, *joined;
+        vclock *a, *b, *joined;
     } memo[MEMO];
     thread threads[GG_SIM_MAX_THREADS];
     u32 warp_actor[GG_SIM_MAX_WARPS], warp_done[GG_SIM_MAX_WARPS];
@@ -127,26 +127,26 @@ gg_sim_race *gg_sim_race_new(void) {
     return race;
 }
 
-static clock *retain(clock *c) {
+static vclock *retain(vclock *c) {
     if (c) c->references++;
     return c;
 }
 
-static void drop(gg_sim_race *race, clock *c) {
+static void drop(gg_sim_race *race, vclock *c) {
     if (!c || --c->references) return;
     c->next_free = race->free_clocks;
     race->free_clocks = c;
 }
 
-static void assign(gg_sim_race *race, clock **place, clock *c) {
+static void assign(gg_sim_race *race, vclock **place, vclock *c) {
     retain(c);
     drop(race, *place);
     *place = c;
 }
 
-static clock *new_clock(gg_sim *sim) {
+static vclock *new_clock(gg_sim *sim) {
     gg_sim_race *race = sim->race;
-    clock *c = race->free_clocks;
+    vclock *c = race->free_clocks;
     if (c)
         race->free_clocks = c->next_free;
     else if (!(c = aligned_alloc(16, sizeof *c + race->capacity * sizeof *c->at)))
@@ -157,20 +157,20 @@ static clock *new_clock(gg_sim *sim) {
 }
 
 /* A new clock at the maximum of two. */
-static clock *maximum(gg_sim *sim, const clock *a, const clock *b) {
-    clock *c = new_clock(sim);
+static vclock *maximum(gg_sim *sim, const vclock *a, const vclock *b) {
+    vclock *c = new_clock(sim);
     u32 i = 0, both = a->count < b->count ? a->count : b->count;
     for (; i < both; i += 4) {
         int4 x = *(const int4 *)(a->at + i), y = *(const int4 *)(b->at + i), more = x > y;
         *(int4 *)(c->at + i) = (x & more) | (y & ~more);
     }
-    const clock *longer = a->count > b->count ? a : b;
+    const vclock *longer = a->count > b->count ? a : b;
     memcpy(c->at + i, longer->at + i, (longer->count - i) * sizeof *c->at);
     memset(c->at + longer->count, 0, (c->count - longer->count) * sizeof *c->at);
     return c;
 }
 
-static bool covers(const clock *a, const clock *b) {
+static bool covers(const vclock *a, const vclock *b) {
     int4 over = {0};
     for (u32 i = 0; i < b->count; i += 4) {
         int4 mine = {0};
@@ -181,7 +181,7 @@ static bool covers(const clock *a, const clock *b) {
 }
 
 /* *place becomes the join of itself and `other`. Threads that knew the same come to share the result. */
-static void join(gg_sim *sim, clock **place, clock *other) {
+static void join(gg_sim *sim, vclock **place, vclock *other) {
     gg_sim_race *race = sim->race;
     if (!other || *place == other) return;
     if (!*place) {
@@ -190,7 +190,7 @@ static void join(gg_sim *sim, clock **place, clock *other) {
     }
     u32 slot = (u32)(((uintptr_t)*place >> 6) * 31 + ((uintptr_t)other >> 6)) % MEMO;
     if (race->memo[slot].a != *place || race->memo[slot].b != other) {
-        clock *joined = covers(other, *place)   ? retain(other)
+        vclock *joined = covers(other, *place)   ? retain(other)
                         : covers(*place, other) ? retain(*place)
                                                 : maximum(sim, *place, other);
         assign(race, &race->memo[slot].a, *place);
@@ -202,12 +202,12 @@ static void join(gg_sim *sim, clock **place, clock *other) {
 }
 
 /* *place with `actor` at least at `epoch`; copied first where others share it. */
-static void raise_clock(gg_sim *sim, clock **place, u32 actor, u32 epoch) {
+static void raise_clock(gg_sim *sim, vclock **place, u32 actor, u32 epoch) {
     gg_sim_race *race = sim->race;
-    clock *c = *place;
+    vclock *c = *place;
     if (c && actor < c->count && c->at[actor] >= epoch) return;
     if (!c || c->references > 1 || actor >= c->count) {
-        clock *copy = new_clock(sim);
+        vclock *copy = new_clock(sim);
         u32 count = c ? c->count : 0;
         if (c) memcpy(copy->at, c->at, count * sizeof *c->at);
         memset(copy->at + count, 0, (copy->count - count) * sizeof *copy->at);
@@ -217,7 +217,7 @@ static void raise_clock(gg_sim *sim, clock **place, u32 actor, u32 epoch) {
     c->at[actor] = epoch;
 }
 
-static u32 clock_at(const clock *c, u32 actor) { return c && actor < c->count ? c->at[actor] : 0; }
+static u32 clock_at(const vclock *c, u32 actor) { return c && actor < c->count ? c->at[actor] : 0; }
 
 static void forget(gg_sim_race *race, knowledge *k) {
     assign(race, &k->seen, NULL);
@@ -233,7 +233,7 @@ void gg_sim_race_free(gg_sim_race *race) {
     if (!race) return;
     forget_block(race);
     while (race->free_clocks) {
-        clock *c = race->free_clocks;
+        vclock *c = race->free_clocks;
         race->free_clocks = c->next_free;
         free(c);
     }
@@ -285,7 +285,7 @@ gg_status gg_sim_race_launch(gg_sim *sim) {
     u32 capacity = (3 * sim->threads + sim->warps_used + GG_SIM_MBARRIERS + 3) & ~3u;
     forget_block(race);
     while (capacity != race->capacity && race->free_clocks) {
-        clock *c = race->free_clocks;
+        vclock *c = race->free_clocks;
         race->free_clocks = c->next_free;
         free(c);
     }
@@ -510,7 +510,7 @@ static void describe_access(gg_sim *sim, const access_record *access, bool write
 /* An access on its way through the cells. */
 typedef struct visit {
     const thread *by; /* NULL: a whole warp, whose lanes' clocks are below */
-    const clock *seen, *fenced;
+    const vclock *seen, *fenced;
     bool write, async;
     access_record record;
     const char *what;
