@@ -1,0 +1,159 @@
+/* kernels.cu: one small kernel per wrapper whose meaning hardware defines: fragments, swizzles, descriptors, boxes, counting.
+ * What lies in registers or shared memory goes to out as it lies there. */
+#include "intrinsics.h"
+
+typedef struct conformance_params {
+    tensor_map map;
+    const u32 *in;
+    u32 *out;
+    i32 x, y, z, bytes;
+} conformance_params;
+
+DEVICE void fill(u32 smem, const u32 *in, u32 bytes) {
+    for (u32 i = threadIdx.x * 4; i < bytes; i += blockDim.x * 4) smem_store_4(smem + i, in[i / 4]);
+    block_sync();
+}
+DEVICE void empty(u32 *out, u32 smem, u32 bytes) {
+    block_sync();
+    for (u32 i = threadIdx.x * 4; i < bytes; i += blockDim.x * 4) out[i / 4] = smem_load_4(smem + i);
+}
+
+KERNEL(ldmatrix, conformance_params, 32, 1) {
+    SHARED_MEMORY(memory);
+    u32 smem = smem_addr(memory), lane = threadIdx.x, r[4];
+    fill(smem, p.in, 512);
+    ldmatrix_x4(r, smem + (lane ^ 5) * 16);
+    for (u32 m = 0; m < 4; m++) p.out[lane * 8 + m] = r[m];
+    ldmatrix_x4_trans(r, smem + (lane ^ 5) * 16);
+    for (u32 m = 0; m < 4; m++) p.out[lane * 8 + 4 + m] = r[m];
+}
+
+KERNEL(stmatrix, conformance_params, 32, 1) {
+    SHARED_MEMORY(memory);
+    u32 smem = smem_addr(memory), lane = threadIdx.x, r[4];
+    for (u32 m = 0; m < 4; m++) r[m] = p.in[lane * 4 + m];
+    stmatrix_x4(smem + (lane ^ 9) * 16, r);
+    stmatrix_x4_trans(smem + 512 + (lane ^ 9) * 16, r);
+    empty(p.out, smem, 1024);
+}
+
+KERNEL(mma, conformance_params, 32, 1) {
+    u32 lane = threadIdx.x, a[4], b[2];
+    float c[4];
+    for (u32 q = 0; q < 4; q++) a[q] = p.in[lane * 4 + q];
+    for (u32 q = 0; q < 2; q++) b[q] = p.in[128 + lane * 2 + q];
+    for (u32 q = 0; q < 4; q++) c[q] = (float)(lane * 4 + q);
+    if (p.x)
+        mma_m16n8k16_fp16(c, a, b);
+    else
+        mma_m16n8k16_bf16(c, a, b);
+    for (u32 q = 0; q < 4; q++) p.out[lane * 4 + q] = bits_from_float(c[q]);
+}
+
+KERNEL(shuffles, conformance_params, 32, 1) {
+    u32 t = threadIdx.x, v = p.in[t];
+    p.out[t] = shuffle(v, (int)(t * 7 + 3) & 31);
+    p.out[32 + t] = shuffle_xor(v, 21);
+}
+
+KERNEL(conversions, conformance_params, 256, 1) {
+    for (u32 i = threadIdx.x; i < 4096; i += 256) {
+        float value = float_from_bits(p.in[i]);
+        p.out[3 * i] = (u32)bf16_from_float(value) | (u32)fp16_from_float(value) << 16;
+        p.out[3 * i + 1] = bits_from_float(float_from_fp16((u16)(i * 16 + 5)));
+        p.out[3 * i + 2] = bits_from_float(fma_f32(float_from_bf16((u16)(p.in[i] & 0xbfff)), 1.1f,
+                                                   mul_f32(1.3f, float_from_bf16((u16)(i | 0x3000)))));
+    }
+}
+
+KERNEL(copies, conformance_params, 32, 1) {
+    SHARED_MEMORY(memory);
+    u32 smem = smem_addr(memory), t = threadIdx.x;
+    for (u32 i = 0; i < 4; i++) smem_store_4(smem + t * 16 + 4 * i, 0x55555555);
+    cp_async_16(smem + t * 16, p.in + 4 * t, (int)t % 2 * 16);
+    cp_async_commit();
+    cp_async_wait(0);
+    empty(p.out, smem, 512);
+}
+
+/* RANK 2 or 3; the barrier expects whole boxes, also where they lie partly outside the tensor. */
+#ifndef RANK
+#define RANK 2
+#endif
+KERNEL(box_load, conformance_params, 32, 1) {
+    SHARED_MEMORY(memory);
+    u32 box = smem_addr(memory), barrier = box + (u32)p.bytes;
+    if (threadIdx.x == 0) {
+        mbarrier_init(barrier, 1);
+        fence_mbarrier_init();
+        mbarrier_arrive_expect_tx(barrier, (u32)p.bytes);
+        if (RANK == 2)
+            tma_load_2d(box, &p.map, p.x, p.y, barrier);
+        else
+            tma_load_3d(box, &p.map, p.x, p.y, p.z, barrier);
+    }
+    block_sync();
+    mbarrier_wait(barrier, 0);
+    empty(p.out, box, (u32)p.bytes);
+}
+KERNEL(box_store, conformance_params, 32, 1) {
+    SHARED_MEMORY(memory);
+    u32 box = smem_addr(memory);
+    fill(box, p.in, (u32)p.bytes);
+    fence_proxy_async();
+    block_sync();
+    if (threadIdx.x == 0) {
+        if (RANK == 2)
+            tma_store_2d(&p.map, p.x, p.y, box);
+        else
+            tma_store_3d(&p.map, p.x, p.y, p.z, box);
+        tma_store_commit();
+        tma_store_wait(0);
+    }
+}
+
+/* A phase ends with the last arrival and the last byte, whichever comes later; bytes may come first. */
+KERNEL(counting, conformance_params, 64, 1) {
+    SHARED_MEMORY(memory);
+    u32 box = smem_addr(memory), barrier = box + (u32)p.bytes;
+    if (threadIdx.x == 0) {
+        mbarrier_init(barrier, 3);
+        fence_mbarrier_init();
+    }
+    block_sync();
+    for (u32 round = 0; round < 6; round++) {
+        if (threadIdx.x == 0) {
+            tma_load_2d(box, &p.map, p.x, p.y + (int)round, barrier);
+            mbarrier_arrive(barrier);
+        }
+        if (threadIdx.x == 32) mbarrier_arrive_expect_tx(barrier, (u32)p.bytes);
+        if (threadIdx.x == 33) mbarrier_arrive(barrier);
+        mbarrier_wait(barrier, round & 1);
+        p.out[round * 64 + threadIdx.x] = smem_load_4(box + 4 * threadIdx.x);
+        block_sync();
+    }
+}
+
+#ifdef N
+/* Shared memory is filled as `in` lies: a, 64 rows of 128 bytes (MN-major: 32), then b; swizzle and majors are the
+ * descriptors' affair. Two products of k16. */
+DEVICE u64 descriptor(u32 address) {
+    return (u64)(address >> 4) | (u64)(4096 >> 4) << 16 | (u64)(1024 >> 4) << 32 | 1ull << 62;
+}
+KERNEL(product, conformance_params, 128, 1) {
+    SHARED_MEMORY(memory);
+    u32 a = smem_addr(memory), b = a + 8192;
+    float acc[N / 2];
+    fill(a, p.in, 8192 + 32768);
+    fence_proxy_async();
+    block_sync();
+    UNROLL for (int i = 0; i < N / 2; i++) acc[i] = (float)((int)threadIdx.x - i);
+    wgmma_fence();
+    wgmma(N, TYPE, TA, TB, acc, descriptor(a), descriptor(b), p.x);
+    wgmma(N, TYPE, TA, TB, acc, descriptor(a + (TA ? 2048 : 32)), descriptor(b + (TB ? 2048 : 32)), 1);
+    wgmma_commit();
+    wgmma_wait(0);
+    wgmma_hold(acc, N / 2);
+    UNROLL for (int i = 0; i < N / 2; i++) p.out[(int)threadIdx.x * (N / 2) + i] = bits_from_float(acc[i]);
+}
+#endif
