@@ -261,11 +261,13 @@ addEventListener("hashchange", readHash);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawSide); /* canvases have fixed colours */
 
 const badCount = results.filter((r) => isBad(r.verdict)).length, deviceName = (run.device || {}).name;
-document.title = `${badCount} bad of ${results.length}: moegemm`;
-byId("title").textContent = `moegemm ${run.version || ""} on ${deviceName || "an unknown device"}: ${badCount ? `${badCount} of ${results.length} cases bad` : `none of ${results.length} cases bad`}`;
+const outcome = !results.length && bench.length ? `${bench.length} measurements`
+    : badCount ? `${badCount} of ${results.length} cases bad` : `none of ${results.length} cases bad`;
+document.title = `${outcome}: moegemm`;
+byId("title").textContent = `moegemm ${run.version || ""} on ${deviceName || "an unknown device"}: ${outcome}`;
 byId("environment").append(
-    [`commit ${run.commit}`, run.time, `backend ${run.backend}`, `subject ${run.subject}`, `${run.deselected} deselected`,
-        end ? `${number(end.seconds, 1)} s` : "the run was killed before its end", end && end.interrupted && "interrupted",
+    [run.commit && `commit ${run.commit}`, run.time, run.backend && `backend ${run.backend}`, run.subject && `subject ${run.subject}`,
+        run.deselected && `${run.deselected} deselected`, !results.length ? "" : end ? `${number(end.seconds, 1)} s` : "the run was killed before its end", end && end.interrupted && "interrupted",
         end && end.not_run && `${end.not_run} not run`].filter(Boolean).join(" \u00b7 "),
     element("br"), element("code", { textContent: run.command || "" }));
 readHash();

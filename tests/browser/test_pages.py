@@ -354,6 +354,12 @@ class TestOthers(Page):
         # every point lies below the roof, and inside the picture
         self.assertTrue(self.js("[...document.querySelectorAll('svg circle')].every((c) => c.cx.baseVal.value > 0 && c.cy.baseVal.value > 0 && c.cx.baseVal.value < 620 && c.cy.baseVal.value < 330)"))
 
+    def test_bench_alone(self):
+        browser.open(page("bench-alone", make_data.bench()))
+        self.assertEqual(self.js("byId('title').textContent"), "moegemm  on an unknown device: 27 measurements")
+        self.assertNotIn("undefined", self.js("document.body.innerText"))
+        self.assertEqual(self.js("document.querySelectorAll('#side table tr').length >= 28"), True)
+
     def test_compare(self):
         ids = all_ids[:300]
         before = [make_data.header(300), *make_data.results(ids[:-1], wrong=("permute_y", "nothing"))]
