@@ -9,22 +9,29 @@
 #include "options.h"
 #include "report.h"
 
+enum { MAX_LISTED = 20 };
+
 static int fail(const char *error) {
     fprintf(stderr, "error: %s\n", error);
     return MG_EXIT_INTERNAL;
 }
 
+/* Changed digests all by name: each is a fault. Failures by name as far as a screen goes: the page has them all. */
 static void put_news(const mg_newspaper *news) {
-    for (size_t i = 0; i < news->count; i++) {
-        const mg_news *item = &news->items[i];
+    size_t listed = 0, bad = news->counts[MG_EVENT_NEW] + news->counts[MG_EVENT_RECURRING];
+    for (const mg_news *item = news->items; item < news->items + news->count; item++) {
         if (item->events & 1u << MG_EVENT_UNSTABLE)
             printf("CHANGED DIGEST %s\n    %s, and %s on %s, from the same kernel on the same data\n",
                    item->id, item->digest, item->earlier, item->when);
-        else if (item->events & 1u << MG_EVENT_RECURRING)
-            printf("RECURRING %s\n    in %zu runs, since %s\n", item->id, item->runs, item->since);
-        else if (item->events & 1u << MG_EVENT_NEW)
+        bool is_new = item->events & 1u << MG_EVENT_NEW;
+        if ((!is_new && !(item->events & 1u << MG_EVENT_RECURRING)) || listed == MAX_LISTED) continue;
+        listed++;
+        if (is_new)
             printf("NEW %s\n", item->id);
+        else
+            printf("RECURRING %s\n    in %zu runs, since %s\n", item->id, item->runs, item->since);
     }
+    if (listed < bad) printf("... and %zu more failures (the page has them all)\n", bad - listed);
     for (int e = 0; e < MG_NUM_EVENTS; e++)
         printf("%s%zu %s", e ? ", " : "newest run: ", news->counts[e], mg_event_name((mg_event)e));
     putchar('\n');
