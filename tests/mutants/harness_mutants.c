@@ -125,8 +125,8 @@ static const mutant table[] = {
      .judge = "mutants --quick --only depends_on_other_rows"},
     {.name = "sms_unlimited",
      HARNESS("execute_repeat.c"),
-     .find = "uses % 2 ? 1 : ",
-     .replace = "1 ? 0 : ",
+     .find = "uses % 2 ? few : (all + 1) / 2",
+     .replace = "0",
      .fault = "the perturbation by fewer SMs takes none away",
      .judge = "mutants --quick --only depends_on_the_grid"},
 

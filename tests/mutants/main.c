@@ -289,6 +289,7 @@ int main(int argc, char **argv) {
     }
     r.variants_dir = BINARY_DIR "/mutants";
     if (harness) {
+        setenv("MOEGEMM_CACHE", r.settings.cache_dir, 1); /* for the variants */
         size_t survived = run_harness(&r, only);
         printf("%zu of the harness's mutants survived\n", survived);
         return survived != 0;
