@@ -509,7 +509,7 @@ size_t mg_case_id(const mg_case *c, char id[MG_ID_SIZE]) {
     put_word(&w, gg_dtype_name(c->dtype));
     put_word(&w, mg_class_name(c->cls));
     put_word(&w, mg_dist_name(p->dist));
-    put_word(&w, gg_mainloop_name(config->mainloop));
+    if (!c->function.autotune) put_word(&w, gg_mainloop_name(config->mainloop)); /* the search decides */
     if (!c->function.autotune && config->mainloop != GG_REFERENCE) {
         put_number(&w, "-bm", config->block_m);
         put_number(&w, "-bn", config->block_n);

@@ -2,6 +2,10 @@
 #include "execute_internal.h"
 
 #include <stdarg.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,15 +92,22 @@ out:
     return status;
 }
 
+/* Gives all guarded memory back; the next case places its inputs anew. */
+static void free_regions(mg_executor *x) {
+    for (int i = 0; i < MG_NUM_INPUTS; i++) mg_region_free(x, &x->inputs[i]);
+    for (int i = 0; i < MG_NUM_RESULTS; i++) {
+        mg_region_free(x, &x->results[0][i]);
+        mg_region_free(x, &x->results[1][i]);
+    }
+    mg_region_free(x, &x->kept);
+    x->placed_problem = NULL;
+    memset(x->placed, 0, sizeof x->placed);
+}
+
 void mg_executor_close(mg_executor *x) {
     if (!x) return;
     if (x->backend) {
-        for (int i = 0; i < MG_NUM_INPUTS; i++) mg_region_free(x, &x->inputs[i]);
-        for (int i = 0; i < MG_NUM_RESULTS; i++) {
-            mg_region_free(x, &x->results[0][i]);
-            mg_region_free(x, &x->results[1][i]);
-        }
-        mg_region_free(x, &x->kept);
+        free_regions(x);
         for (int i = 0; i < 2; i++)
             if (x->streams[i]) x->backend->ops->stream_free(x->backend, x->streams[i]);
         if (x->device_board) x->backend->ops->free(x->backend, x->device_board);
@@ -327,6 +338,36 @@ static double seconds_now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+/* --- cases too large to run beside others --- */
+
+/* Device memory from which a case waits for its turn and leaves nothing behind: workers share one GPU, and four of the
+ * largest problems (60 GB each) do not fit on it. */
+static const double LARGE_BYTES = 8e9;
+
+/* An estimate: inputs once, outputs twice (the first run's are kept for comparing). */
+static double device_bytes(const mg_case *c) {
+    const mg_problem *p = c->problem;
+    double weights = (double)p->E * p->N * p->K, rows = (double)p->M * (p->N + p->K);
+    bool dw = c->function.op == GG_DW || c->function.autograd;
+    return 2 * (weights * (dw ? 3 : 1) + rows * 3);
+}
+
+/* The open lock that a large case holds while it runs; -1 for others. */
+static int take_turn(const mg_executor *x, const mg_case *c) {
+    char path[GG_PATH_SIZE];
+    if (device_bytes(c) < LARGE_BYTES) return -1;
+    snprintf(path, sizeof path, "%s/large.lock", gg_context_cache_dir(x->context));
+    int lock = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0666);
+    while (lock >= 0 && flock(lock, LOCK_EX) && errno == EINTR) continue;
+    return lock;
+}
+
+static void end_turn(mg_executor *x, int lock) {
+    if (lock < 0) return;
+    free_regions(x);
+    close(lock);
+}
+
 void mg_execute(mg_executor *x, const mg_case *c, mg_result *result, bool *lost) {
     const double start = seconds_now();
     mg_run run = {.x = x, .c = c, .result = result};
@@ -338,12 +379,14 @@ void mg_execute(mg_executor *x, const mg_case *c, mg_result *result, bool *lost)
         mg_skip(result, "%s", x->error);
     } else if (mg_plan_case(&run)) {
         x->error[0] = 0;
+        int lock = take_turn(x, c);
         gg_status status = run_case(&run);
         if (status != GG_OK) {
             mg_note(result, MG_ERROR, "%s", x->error[0] ? x->error : gg_status_string(status));
             /* a device that cannot copy a word any more is lost */
             *lost = x->backend->ops->synchronize(x->backend) != GG_OK || mg_board_clear(x) != GG_OK;
         }
+        end_turn(x, lock);
     }
     result->seconds = seconds_now() - start;
 }

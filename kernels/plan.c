@@ -310,6 +310,20 @@ static const struct {
                     {128, 8, 3}, {128, 4, 3}, {128, 8, 4}, {128, 4, 4}, {128, 8, 5}, {128, 4, 5},
                     {256, 8, 3}, {256, 4, 3}, {256, 8, 4}, {256, 4, 4}, {256, 8, 5}, {256, 4, 5}};
 
+/* Of wgmma: the instruction's two sides, first what large problems like. */
+static const struct {
+    int p, q, stages;
+} search_wgmma[] = {{128, 256, 4}, {128, 128, 6}, {128, 64, 8}, {256, 128, 4}};
+
+/* A config of wgmma from the instruction's sides; the twin of device/wgmma_tile.h. */
+static gg_config config_of_sides(gg_op op, int p, int q, int stages, unsigned tma) {
+    gg_config c = {.mainloop = GG_WGMMA, .num_warps = 8, .num_stages = stages, .tma = tma};
+    c.block_m = op == GG_DW ? WGMMA_STEP : q;
+    c.block_n = op == GG_DX ? WGMMA_STEP : p;
+    c.block_k = op == GG_FORWARD ? WGMMA_STEP : op == GG_DX ? p : q;
+    return c;
+}
+
 /* A config from the output tile and step, which mean different blocks in each op. */
 static gg_config config_of_tile(gg_op op, int rows, int cols, int step, int warps, int stages, unsigned tma) {
     gg_config c = {.mainloop = GG_MMA_SYNC, .num_warps = warps, .num_stages = stages, .tma = tma};
@@ -319,27 +333,52 @@ static gg_config config_of_tile(gg_op op, int rows, int cols, int step, int warp
     return c;
 }
 
+/* Candidates found so far; the legal ones are counted, as many as fit are kept. */
+typedef struct search {
+    const gg_problem *problem;
+    const gg_device *device;
+    gg_config *configs;
+    size_t capacity, count;
+} search;
+
+static void add_candidate(search *s, gg_config config) {
+    gg_plan plan;
+    char reason[GG_REASON_SIZE];
+    if (gg_plan_make(s->problem, &config, s->device, &plan, reason)) return;
+    if (s->count < s->capacity) s->configs[s->count] = config;
+    s->count++;
+}
+
 size_t gg_candidate_configs(const gg_problem *p, const gg_device *device, gg_config *configs,
                             size_t capacity) {
-    unsigned tma[] = {legal_tma(p, device), 0};
-    size_t count = 0;
+    search s = {.problem = p, .device = device, .configs = configs, .capacity = capacity};
+    unsigned all = legal_tma(p, device), loads = all & ~(unsigned)GG_TMA_STORE;
+    for (size_t i = 0; i < COUNT(search_wgmma); i++) {
+        const int sides[] = {search_wgmma[i].p, search_wgmma[i].q, search_wgmma[i].stages};
+        add_candidate(&s, config_of_sides(p->op, sides[0], sides[1], sides[2], all));
+        if (loads != all) add_candidate(&s, config_of_sides(p->op, sides[0], sides[1], sides[2], loads));
+    }
     for (size_t loop = 0; loop < COUNT(search_loops); loop++)
-        for (size_t tile = 0; tile < COUNT(search_tiles); tile++)
-            for (size_t t = 0; t < (tma[0] ? 2 : 1); t++) {
-                gg_config c = config_of_tile(p->op, search_tiles[tile].rows, search_tiles[tile].cols,
-                                             search_loops[loop].step, search_loops[loop].warps,
-                                             search_loops[loop].stages, tma[t]);
-                gg_plan plan;
-                char reason[GG_REASON_SIZE];
-                if (gg_plan_make(p, &c, device, &plan, reason)) continue;
-                if (count < capacity) configs[count] = c;
-                count++;
-            }
-    return count;
+        for (size_t tile = 0; tile < COUNT(search_tiles); tile++) {
+            gg_config c = config_of_tile(p->op, search_tiles[tile].rows, search_tiles[tile].cols,
+                                         search_loops[loop].step, search_loops[loop].warps,
+                                         search_loops[loop].stages, all);
+            add_candidate(&s, c);
+            c.tma = 0;
+            if (all) add_candidate(&s, c);
+        }
+    return s.count;
 }
 
 gg_config gg_default_config(const gg_problem *p, const gg_device *device) {
     int64_t rows_per_expert = p->E > 0 ? p->T * p->topk / p->E : 0;
+    if (device->cc == 90) {
+        /* tokens beyond 128 an expert fill the wide side; fewer leave more of the ring to the weights */
+        gg_config c = p->op == GG_DW || rows_per_expert > 128
+                          ? config_of_sides(p->op, 128, 256, 4, legal_tma(p, device))
+                          : config_of_sides(p->op, 128, 128, 6, legal_tma(p, device));
+        return c;
+    }
     bool small = p->op == GG_DW ? p->N < 128 || p->K < 128 : rows_per_expert <= 64;
     gg_config c = small ? config_of_tile(p->op, 64, 64, 64, 4, 3, legal_tma(p, device))
                         : config_of_tile(p->op, 128, 128, 64, 8, 3, legal_tma(p, device));

@@ -70,9 +70,9 @@ static void assert_output(const char *expected) {
 
 static char keyword[] = "forward_autotune and H32 and permute_x";
 static const char first[] =
-    "grouped_gemm_forward_autotune[W1-permute_x-topk1-E4-T128-H32-I32-bf16-exact-mult-mma_sync]";
+    "grouped_gemm_forward_autotune[W1-permute_x-topk1-E4-T128-H32-I32-bf16-exact-mult]";
 static const char second[] =
-    "grouped_gemm_forward_autotune[W1-permute_x-topk1-E4-T1024-H32-I32-bf16-exact-mult-mma_sync]";
+    "grouped_gemm_forward_autotune[W1-permute_x-topk1-E4-T1024-H32-I32-bf16-exact-mult]";
 
 static void test_formats(void **state) {
     (void)state;
