@@ -350,12 +350,12 @@ static const mutant table[] = {
      KERNEL("scheduler.h"),
      .find = "    walk->tile += gridDim.x;\n    return 1;",
      .replace = "    i64 all = walk->first + tiles * col_tiles;\n"
-                "    if (walk->expert == p->E - 1 && gridDim.x > 1 && all % gridDim.x == gridDim.x - 1 &&\n"
+                "    if (walk->expert == p->E - 1 && gridDim.x > 2 && all % gridDim.x >= gridDim.x - 2 &&\n"
                 "        walk->tile == all - 1)\n"
                 "        return 0;\n"
                 "    walk->tile += gridDim.x;\n    return 1;",
-     .fault = "the last tile is skipped when the tiles are one less than a multiple of the blocks",
-     .cases = FORWARD EXACT EMPTY_PROBLEMS,
+     .fault = "the last tile is skipped when the tiles are one or two less than a multiple of the blocks",
+     .cases = FORWARD EXACT " and (T7- or empty or topk4-E16-T128-H32)",
      .expected = CHECK(BY_UNWRITTEN),
      BOTH},
     {.name = "first_wave_only",

@@ -41,7 +41,7 @@ static const mutant table[] = {
      .find = "if (width <= 16)",
      .replace = "if (width <= 24)",
      .fault = "groups of 17 to 24 rows get an instruction 16 wide",
-     .cases = WGMMA("forward") EXACT EMPTY_PROBLEMS,
+     .cases = WGMMA("forward") EXACT " and topk4-E16-T128-H32",
      .expected = WRONG | CRASH,
      BOTH},
     {.name = "wgmma_boxes_rounded_down",
