@@ -372,7 +372,7 @@ static void test_autotune(void **state) {
     options.user_seed = x->options.user_seed = 7;
     mg_result result = execute(x, c);
     expect(&result, MG_PASSED, "");
-    assert_non_null(strstr(result.config, "mma_sync-bm"));
+    assert_non_null(strstr(result.config, "-bm"));
     mg_executor_close(x);
 }
 

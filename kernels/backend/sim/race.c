@@ -191,8 +191,8 @@ static void join(gg_sim *sim, vclock **place, vclock *other) {
     u32 slot = (u32)(((uintptr_t)*place >> 6) * 31 + ((uintptr_t)other >> 6)) % MEMO;
     if (race->memo[slot].a != *place || race->memo[slot].b != other) {
         vclock *joined = covers(other, *place)   ? retain(other)
-                        : covers(*place, other) ? retain(*place)
-                                                : maximum(sim, *place, other);
+                         : covers(*place, other) ? retain(*place)
+                                                 : maximum(sim, *place, other);
         assign(race, &race->memo[slot].a, *place);
         assign(race, &race->memo[slot].b, other);
         drop(race, race->memo[slot].joined);
