@@ -67,8 +67,7 @@ static inline unsigned ulp_bin(double ulp) {
     return bin < 0 ? 0 : bin < MG_ULP_BINS ? (unsigned)bin : MG_ULP_BINS - 1;
 }
 
-/* --- what is gathered while comparing
- * ---------------------------------------------------------------------------- */
+/* --- what is gathered while comparing --- */
 
 typedef struct collector {
     mg_difference *difference;
@@ -146,9 +145,7 @@ static void finish(collector *c) {
     d->got = d->worst_got;
 }
 
-/* --- exact
- * -----------------------------------------------------------------------------------------------------------
- */
+/* --- exact --- */
 
 static void analyse_exact(collector *c, size_t row, const uint16_t *golden, const uint16_t *got) {
     mg_difference *d = c->difference;
@@ -229,9 +226,7 @@ static bool compare_hostile(collector *c, const mg_golden *golden, const uint16_
     return nonzero;
 }
 
-/* --- real
- * --------------------------------------------------------------------------------------------------------------
- */
+/* --- real --- */
 
 /* For golden value c (weight included) and s = sum |a||b|: bound = on_c*|c| + on_s*s + constant; expected
  * square of the error = var_c*c^2 + var_s*s^2 + var_constant. */
@@ -366,9 +361,7 @@ static bool compare_real(collector *c, const mg_golden *golden, const uint16_t *
     return nonzero;
 }
 
-/* --- the verdict
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- the verdict --- */
 
 bool mg_compare(mg_class cls, gg_dtype dtype, const mg_golden *golden, const uint16_t *got,
                 const int32_t *row_map, const mg_chain *chain, const int32_t *row_expert,
@@ -404,8 +397,7 @@ bool mg_compare(mg_class cls, gg_dtype dtype, const mg_golden *golden, const uin
     return difference->wrong == 0;
 }
 
-/* --- derived goldens
- * ------------------------------------------------------------------------------------------------------- */
+/* --- derived goldens --- */
 
 void mg_golden_mul_post(mg_golden *golden, gg_dtype dtype, const float *topk_weights,
                         const int32_t *gather_indices) {

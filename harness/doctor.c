@@ -26,7 +26,7 @@ static void row(const char *name, const char *format, ...) {
     printf("\n");
 }
 
-/* --- where kernels run --------------------------------------------------------------------------------- */
+/* --- where kernels run --- */
 
 static bool show_devices(void) {
     char why[GG_REASON_SIZE], error[GG_ERROR_SIZE];
@@ -67,7 +67,7 @@ static void show_simulator(void) {
     gg_sim_backend.close(backend);
 }
 
-/* --- folders ------------------------------------------------------------------------------------------- */
+/* --- folders --- */
 
 typedef struct usage {
     size_t files;
@@ -134,7 +134,7 @@ static void show_python(void) {
         found ? line : "no python3 with NumPy; needed only to generate goldens (run_tests.sh makes one)");
 }
 
-/* --- command ------------------------------------------------------------------------------------------- */
+/* --- command --- */
 
 static int report(const char *cache_dir) {
     bool gpu = show_devices();

@@ -11,9 +11,7 @@
 #include <string.h>
 #include <time.h>
 
-/* --- verdicts
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- verdicts --- */
 
 static int severity(mg_verdict verdict) {
     return verdict == MG_ERROR ? 3 : verdict == MG_FAILED ? 2 : verdict == MG_MISTRUSTED;
@@ -37,9 +35,7 @@ void mg_skip(mg_result *result, const char *format, ...) {
     result->verdict = MG_SKIPPED;
 }
 
-/* --- opening
- * -----------------------------------------------------------------------------------------------------------
- */
+/* --- opening --- */
 
 /* What perturbations need, and what the ledger asks for. */
 static gg_status set_up(mg_executor *x) {
@@ -122,8 +118,7 @@ void mg_executor_close(mg_executor *x) {
 
 const gg_device *mg_executor_device(const mg_executor *x) { return gg_get_device(x->context); }
 
-/* --- what a case consists of
- * --------------------------------------------------------------------------------------------- */
+/* --- what a case consists of --- */
 
 static bool reduces(const mg_case *c) {
     return c->function.autograd && c->fusions & GG_PERMUTE_X && c->problem->topk > 1;
@@ -169,9 +164,7 @@ static void list_tensors(mg_run *run) {
     if (reduces(c)) run->results |= 1u << MG_RES_DX_REDUCED;
 }
 
-/* --- launches
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- launches --- */
 
 gg_status mg_reserve_results(mg_run *run, int set) {
     gg_status status = GG_OK;
@@ -266,9 +259,7 @@ gg_status mg_run_once(mg_run *run, int number, int set, bool against_first, bool
     return status;
 }
 
-/* --- autotune
- * ------------------------------------------------------------------------------------------------------------
- */
+/* --- autotune --- */
 
 static void describe_config(const gg_config *c, char out[64]) {
     static const char *const tma[] = {"-x", "-w", "-dy", "-store"}; /* in the order of the flags' bits */
@@ -305,9 +296,7 @@ static gg_status tune(mg_run *run) {
     return status;
 }
 
-/* --- the case
- * ------------------------------------------------------------------------------------------------------------
- */
+/* --- the case --- */
 
 static gg_status run_case(mg_run *run) {
     mg_executor *x = run->x;

@@ -97,9 +97,7 @@ gg_status mg_data_get(mg_data_cache *cache, const mg_corpus *corpus, const mg_ca
     return GG_OK;
 }
 
-/* --- goldens
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- goldens --- */
 
 static size_t golden_bytes(const mg_golden *golden) {
     size_t count = golden->rows * golden->cols;

@@ -12,9 +12,7 @@ gg_status mg_device_status(mg_executor *x, gg_status status, const char *what) {
     return status;
 }
 
-/* --- memory
- * ------------------------------------------------------------------------------------------------------------
- */
+/* --- memory --- */
 
 gg_status mg_region_reserve(mg_executor *x, mg_region *region, size_t bytes) {
     char what[64];
@@ -68,9 +66,7 @@ gg_status mg_board_read(mg_executor *x) {
         "download failed");
 }
 
-/* --- kernels
- * -----------------------------------------------------------------------------------------------------------
- */
+/* --- kernels --- */
 
 enum { BLOCKS_PER_SM = 8 }; /* of 128 threads: enough loads in flight to be limited by memory alone */
 

@@ -51,8 +51,7 @@ typedef enum mg_res {
         MG_NUM_RESULTS
 } mg_res;
 
-/* --- data of a problem in host memory (execute_data.c)
- * ------------------------------------------------------------ */
+/* --- data of a problem in host memory (execute_data.c) --- */
 
 typedef struct mg_data {
     const mg_problem *problem; /* NULL: free entry */
@@ -79,8 +78,7 @@ gg_status mg_data_golden(mg_data *data, const mg_corpus *corpus, uint64_t user_s
                          const mg_golden **out, char error[MG_ERROR_SIZE]);
 void mg_data_cache_free(mg_data_cache *cache);
 
-/* --- the executor
- * ---------------------------------------------------------------------------------------------------- */
+/* --- the executor --- */
 
 /* A device tensor between two guards; grows and never shrinks, so that a run of cases does not pay for
  * allocations. */
@@ -155,7 +153,7 @@ __attribute__((format(printf, 3, 4))) void mg_note(mg_result *result, mg_verdict
 /* The verdict is skipped, with this reason. */
 __attribute__((format(printf, 2, 3))) void mg_skip(mg_result *result, const char *format, ...);
 
-/* --- execute.c ------------------------------------------------------------------------------------------ */
+/* --- execute.c --- */
 
 gg_status mg_reserve_results(mg_run *run, int set);
 /* Enqueues all ops of the case on `stream`; `timed`: with the device time of the main one. */
@@ -163,7 +161,7 @@ gg_status mg_launch_ops(mg_run *run, int set, gg_stream stream, bool timed);
 /* Number `number` (from 1): poison, launch, look at guards and, from the second on, at what the first left. */
 gg_status mg_run_once(mg_run *run, int number, int set, bool against_first, bool timed);
 
-/* --- execute_repeat.c ----------------------------------------------------------------------------------- */
+/* --- execute_repeat.c --- */
 
 /* Keeps in the result how the launch just made compared with the first, and its digest. */
 void mg_keep_outcome(mg_run *run, bool equal, uint64_t digest);
@@ -175,12 +173,12 @@ gg_status mg_shift(mg_run *run, size_t shift);
 /* All launches after the first, whose hashes these are. */
 gg_status mg_repeat_case(mg_run *run, const uint64_t first[MG_NUM_RESULTS]);
 
-/* --- execute_batch.c ------------------------------------------------------------------------------------ */
+/* --- execute_batch.c --- */
 
 /* Launches again with other rows in the experts; notes kept rows that are not as the first launch left them. */
 gg_status mg_batch_step(mg_run *run, int number);
 
-/* --- execute_plan.c ------------------------------------------------------------------------------------- */
+/* --- execute_plan.c --- */
 
 /* The ops of a case in the order of their launches; returns how many. */
 size_t mg_case_ops(const mg_case *c, gg_op ops[GG_NUM_OPS]);
@@ -192,8 +190,7 @@ gg_status mg_identify(mg_executor *x);
 /* Of the kernels that the case launches, once their configs are known. */
 uint64_t mg_kernel_identity(const mg_run *run);
 
-/* --- execute_device.c: memory and helper kernels; on failure x->error says what
- * ------------------------------------- */
+/* --- execute_device.c: memory and helper kernels; on failure x->error says what --- */
 
 /* `status` as it came; x->error is `what` with the backend's detail. */
 gg_status mg_device_status(mg_executor *x, gg_status status, const char *what);
@@ -211,15 +208,14 @@ gg_status mg_launch_common(mg_executor *x, const common_params *params);
 /* On half of the multiprocessors, until the board's `stop` is set. */
 gg_status mg_launch_load(mg_executor *x, gg_stream stream);
 
-/* --- execute_inputs.c
- * ------------------------------------------------------------------------------------------------ */
+/* --- execute_inputs.c --- */
 
 /* Places what is not there yet, in guarded regions, and takes digests. */
 gg_status mg_inputs_place(mg_executor *x, const mg_data *data, unsigned inputs);
 /* Notes every input that is no longer as it was placed, and forgets it. */
 gg_status mg_inputs_verify(mg_run *run);
 
-/* --- execute_verdict.c --------------------------------------------------------------------------------- */
+/* --- execute_verdict.c --- */
 
 const char *mg_res_name(mg_res res);
 void mg_res_shape(const mg_problem *problem, mg_res res, int64_t *rows, int64_t *cols);

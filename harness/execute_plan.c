@@ -116,8 +116,7 @@ uint64_t mg_kernel_identity(const mg_run *run) {
     return identity;
 }
 
-/* --- before running
- * ------------------------------------------------------------------------------------------------------ */
+/* --- before running --- */
 
 /* The most capable device known: what is refused there too is a matter of the case, not of the device at
  * hand. */

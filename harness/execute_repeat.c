@@ -28,7 +28,7 @@ gg_status mg_shift(mg_run *run, size_t shift) {
     return mg_inputs_place(x, run->data, run->inputs);
 }
 
-/* --- ways to launch ------------------------------------------------------------------------------------ */
+/* --- ways to launch --- */
 
 static gg_status wait(mg_run *run) {
     return mg_device_status(run->x, run->x->backend->ops->synchronize(run->x->backend), "a kernel failed");
@@ -112,7 +112,7 @@ gg_status mg_launch_perturbed(mg_run *run, int set) {
     return run->x->backend->ops == &gg_sim_backend ? launch_simulated(run, set) : ways[run->how](run, set);
 }
 
-/* --- repeats ------------------------------------------------------------------------------------------- */
+/* --- repeats --- */
 
 /* Of repeat `number` (from 2). */
 static mg_perturbation perturbation_of(const mg_executor *x, int number) {

@@ -109,8 +109,7 @@ gg_status mg_judge_reports(mg_run *run, int number, int set, uint32_t poison) {
     return status;
 }
 
-/* --- against goldens
- * ------------------------------------------------------------------------------------------ */
+/* --- against goldens --- */
 
 static void note_wrong(mg_run *run, mg_res res, const mg_difference *d, const uint16_t *got) {
     char expert[32] = "", bounds[160] = "";

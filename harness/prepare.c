@@ -22,8 +22,7 @@ enum {
     NO_KERNEL = UINT32_MAX,
 };
 
-/* --- the device
- * ------------------------------------------------------------------------------------------------ */
+/* --- the device --- */
 
 typedef struct answer {
     gg_status status;
@@ -88,8 +87,7 @@ gg_status mg_prepare_place(const mg_execute_options *options, mg_place *place, c
     return a.status;
 }
 
-/* --- the kernels
- * ----------------------------------------------------------------------------------------------- */
+/* --- the kernels --- */
 
 /* In memory shared with the process that builds. */
 typedef struct board {

@@ -311,8 +311,7 @@ void mg_report_link_latest(const char *root, const char *dir) {
     if (symlink(slash ? slash + 1 : dir, fresh) == 0 && rename(fresh, latest)) unlink(fresh);
 }
 
-/* --- reading back
- * ---------------------------------------------------------------------------------------------- */
+/* --- reading back --- */
 
 json_t *mg_line_next(FILE *in, mg_line *kind) {
     static const char *const keys[MG_NUM_LINES] = {[MG_LINE_HEADER] = "schema",

@@ -147,8 +147,7 @@ static const struct way *way_of(const char *backend) {
     return way;
 }
 
-/* --- results
- * ----------------------------------------------------------------------------------------------------- */
+/* --- results --- */
 
 static void count(run *r, const char *id, const mg_result *result) {
     r->outcomes[r->num_outcomes++] = (mg_outcome){
@@ -197,8 +196,7 @@ static void tick(void *user) {
 
 static bool ended(const run *r) { return r->stopped_early || r->lost_report || interrupted; }
 
-/* --- the stages
- * ---------------------------------------------------------------------------------------------------- */
+/* --- the stages --- */
 
 static void print_header(run *r) {
     const gg_device *d = &r->place.device;

@@ -75,8 +75,7 @@ void mg_describe_death(int status, char *text, size_t size) {
     text[0] = (char)tolower((unsigned char)text[0]);
 }
 
-/* --- in the worker
- * ------------------------------------------------------------------------------------------- */
+/* --- in the worker --- */
 
 /* Leaves when the channel closes: at the end of the work, or because the parent is gone. */
 static _Noreturn void worker_main(const mg_runner_job *job, int channel, int output) {
@@ -116,8 +115,7 @@ static void become_worker(const runner *r, pid_t parent, int output) {
     setvbuf(stdout, NULL, _IOLBF, 0);
 }
 
-/* --- in the parent
- * ------------------------------------------------------------------------------------------- */
+/* --- in the parent --- */
 
 static void note_start_failure(runner *r, worker *w, const char *reason) {
     w->start_failures++;

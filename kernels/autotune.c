@@ -18,7 +18,7 @@
 
 enum { TIMINGS = 5, KEY_SIZE = 384, CONFIG_SIZE = 64, LINE_SIZE = 640 };
 
-/* --- the file ------------------------------------------------------------------------------------------ */
+/* --- the file --- */
 
 typedef struct store {
     int fd;
@@ -92,7 +92,7 @@ static gg_status store_append(gg_context *context, const store *s, const char *k
     return gg_fail(context, GG_ERR_IO, "cannot write '%s': %s", s->path, strerror(errno));
 }
 
-/* --- keys ---------------------------------------------------------------------------------------------- */
+/* --- keys --- */
 
 /* What a timing depends on besides config and kernel: tokens per expert only by their power of two, because
  * routing varies and timings do not jump inside an octave. */
@@ -181,7 +181,7 @@ gg_config gg_resolve_config(gg_context *context, const gg_problem *problem) {
     return config;
 }
 
-/* --- the search ---------------------------------------------------------------------------------------- */
+/* --- the search --- */
 
 static int by_value(const void *a, const void *b) {
     float x = *(const float *)a, y = *(const float *)b;

@@ -7,7 +7,7 @@
 #include "backend/build.h"
 #include "context.h"
 
-/* --- map ----------------------------------------------------------------------------------------------- */
+/* --- map --- */
 
 static gg_map_slot *find_slot(const gg_map *map, XXH128_hash_t key) {
     size_t mask = map->capacity - 1, at = key.low64 & mask;
@@ -34,7 +34,7 @@ bool gg_map_put(gg_map *map, XXH128_hash_t key, void *value) {
     return true;
 }
 
-/* --- errors -------------------------------------------------------------------------------------------- */
+/* --- errors --- */
 
 gg_status gg_fail(gg_context *context, gg_status fault, const char *format, ...) {
     va_list arguments;
@@ -51,7 +51,7 @@ gg_status gg_fail_backend(gg_context *context, gg_status status, const char *wha
 
 const char *gg_error(const gg_context *context) { return context ? context->error : ""; }
 
-/* --- opening ------------------------------------------------------------------------------------------- */
+/* --- opening --- */
 
 gg_status gg_open_on(gg_context **out, const gg_backend_ops *ops, const gg_options *options) {
     gg_context *context = calloc(1, sizeof *context);
@@ -113,7 +113,7 @@ void gg_forget_configs(gg_context *context) {
     context->tuned = (gg_map){0};
 }
 
-/* --- kernels ------------------------------------------------------------------------------------------- */
+/* --- kernels --- */
 
 static void add_text(XXH3_state_t *state, const char *text) {
     XXH3_128bits_update(state, text, strlen(text) + 1);

@@ -153,7 +153,7 @@ gg_config gg_default_config(const gg_problem *problem, const gg_device *device);
 size_t gg_candidate_configs(const gg_problem *problem, const gg_device *device, gg_config *configs,
                             size_t capacity);
 
-/* --- running ------------------------------------------------------------------------------------------------- */
+/* --- running --- */
 
 typedef struct gg_context
     gg_context;          /* a device, its compiled kernels, and the tuned configs; one thread at a time */

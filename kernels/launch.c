@@ -5,7 +5,7 @@
 #include "context.h"
 #include "device/params.h"
 
-/* --- tensors ------------------------------------------------------------------------------------------- */
+/* --- tensors --- */
 
 enum { X, W, DY, Y, DX, DW };
 
@@ -89,7 +89,7 @@ static gg_tensor_map_spec map_spec(const gg_plan *plan, const struct tensor *t, 
     };
 }
 
-/* --- launching ----------------------------------------------------------------------------------------- */
+/* --- launching --- */
 
 gg_status gg_launch(gg_context *context, const gg_plan *plan, const gg_tensors *tensors, gg_stream stream) {
     const gg_problem *p = &plan->problem;
@@ -176,7 +176,7 @@ gg_status gg_dW(gg_context *context, const gg_problem *problem, const gg_config 
     return run(context, GG_DW, problem, config, tensors, stream);
 }
 
-/* --- reduction and backward ---------------------------------------------------------------------------- */
+/* --- reduction and backward --- */
 
 gg_status gg_reduce_topk(gg_context *context, gg_dtype dtype, int64_t T, int32_t topk, int32_t K,
                          const void *dx_slots, void *dx_tokens, gg_stream stream) {

@@ -289,8 +289,7 @@ gg_source gg_plan_source(const gg_plan *plan, bool debug) {
         .files = gg_embedded_sources, .root = plan->source, .macros = plan->macros, .debug = debug};
 }
 
-/* --- choosing a config
- * --------------------------------------------------------------------------------------- */
+/* --- choosing a config --- */
 
 /* TMA uses that a problem allows on a device. */
 static unsigned legal_tma(const gg_problem *p, const gg_device *device) {

@@ -178,7 +178,7 @@ static gg_tensors fake_tensors(void) {
     };
 }
 
-/* --- a folder for each test ---------------------------------------------------------------------------- */
+/* --- a folder for each test --- */
 
 static int make_folder(void **state) {
     char *dir = malloc(64);

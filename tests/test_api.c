@@ -18,7 +18,7 @@ static const gemm_params *params_of(gg_context *context, int launch) {
     return (const gemm_params *)fake_of(context)->launches[launch].params;
 }
 
-/* --- tensors ------------------------------------------------------------------------------------------- */
+/* --- tensors --- */
 
 static void operands_have_their_roles(void **state) {
     static const struct {
@@ -190,7 +190,7 @@ static void faults_have_detail(void **state) {
     gg_close(context);
 }
 
-/* --- reduction and backward ---------------------------------------------------------------------------- */
+/* --- reduction and backward --- */
 
 static void the_reduction_covers_its_rows(void **state) {
     gg_context *context = fake_context(*state, false);
@@ -251,7 +251,7 @@ static void backward_without_reduction(void **state) {
     gg_close(context);
 }
 
-/* --- opening ------------------------------------------------------------------------------------------- */
+/* --- opening --- */
 
 static void opening_says_what_is_wrong(void **state) {
     gg_context *context;
@@ -319,7 +319,7 @@ static void the_map_grows(void **state) {
     free(map.slots);
 }
 
-/* --- a whole run on the simulator ---------------------------------------------------------------------- */
+/* --- a whole run on the simulator --- */
 
 /* bf16 of a small integer is exact: the upper half of its float. */
 static uint16_t bits_of(float value) {

@@ -131,7 +131,7 @@ static void what_matters_is_in_the_key(void **state) {
     tune(*state, problem, 1, 0, false, 0);
 }
 
-/* --- damage -------------------------------------------------------------------------------------------- */
+/* --- damage --- */
 
 static char *tuned_path(const char *dir) {
     static char path[96];
@@ -193,7 +193,7 @@ static void an_unusable_cache_names_the_fix(void **state) {
     gg_close(context);
 }
 
-/* --- faults and use ------------------------------------------------------------------------------------ */
+/* --- faults and use --- */
 
 static void configs_that_do_not_run_lose(void **state) {
     gg_context *context = fake_context(*state, false);

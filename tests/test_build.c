@@ -65,7 +65,7 @@ static int count_files(const char *folder) {
     return count;
 }
 
-/* --- digest -------------------------------------------------------------------------------------------- */
+/* --- digest --- */
 
 static void digest_covers_everything(void **state) {
     (void)state;
@@ -99,7 +99,7 @@ static void digest_covers_everything(void **state) {
     assert_string_equal(again, digests[0]);
 }
 
-/* --- building ------------------------------------------------------------------------------------------ */
+/* --- building --- */
 
 static void builds_once(void **state) {
     fixture *f = *state;
@@ -218,7 +218,7 @@ static void many_are_built_and_reported(void **state) {
     assert_int_equal(gg_build_many(jobs, 0, f->dir, 0, NULL, NULL), GG_OK);
 }
 
-/* --- size ---------------------------------------------------------------------------------------------- */
+/* --- size --- */
 
 static void make_file(const char *folder, const char *name, off_t size, time_t age) {
     char path[256];
@@ -269,7 +269,7 @@ static void use_keeps_a_kernel(void **state) {
     assert_true(after.st_mtime > before.st_mtime);
 }
 
-/* --- cache folder, backends, NVRTC --------------------------------------------------------------------- */
+/* --- cache folder, backends, NVRTC --- */
 
 static void cache_folder_is_found(void **state) {
     (void)state;

@@ -12,8 +12,7 @@
 
 #include "compare.h"
 
-/* --- exact: a 6 x 12 output of three experts, the second without rows
- * ------------------------------------------------- */
+/* --- exact: a 6 x 12 output of three experts, the second without rows --- */
 
 enum { ROWS = 6, COLS = 12 };
 static const int32_t sizes[] = {2, 0, 4}, experts[ROWS] = {0, 0, 2, 2, 2, 2},
@@ -137,9 +136,7 @@ static void test_short_rows(void **state) {
     assert_int_equal(d.col, 5);
 }
 
-/* --- mistrust
- * -----------------------------------------------------------------------------------------------------------
- */
+/* --- mistrust --- */
 
 static void test_zero_golden_is_mistrusted(void **state) {
     (void)state;
@@ -190,9 +187,7 @@ static void test_empty_dw(void **state) {
     assert_int_equal(d.expert, 1); /* two rows an expert */
 }
 
-/* --- real
- * ---------------------------------------------------------------------------------------------------------------
- */
+/* --- real --- */
 
 enum { SIDE = 80 }; /* more than a tile, and ragged */
 
@@ -448,8 +443,7 @@ static void test_dw_bounds_follow_the_experts(void **state) {
     assert_true(mg_compare(MG_REAL, GG_FP16, &golden, got, NULL, &c, NULL, &d, &mistrusted));
 }
 
-/* --- derived goldens
- * ------------------------------------------------------------------------------------------------------ */
+/* --- derived goldens --- */
 
 static void test_mul_post_golden(void **state) {
     (void)state;

@@ -71,8 +71,7 @@ static void expect(const mg_result *result, mg_verdict verdict, const char *text
 #define W1 "W1-topk4-E4-T128-H32-I32-mult"
 #define W2 "W2-topk4-E4-T128-H32-I32-mult"
 
-/* --- right subjects
- * ---------------------------------------------------------------------------------------------------- */
+/* --- right subjects --- */
 
 /* Every layout of every op, in the three classes; seed 7 is drawn and its goldens are computed on the spot.
  */
@@ -135,8 +134,7 @@ static void test_committed_goldens(void **state) {
     mg_executor_close(x);
 }
 
-/* --- wrong subjects
- * ------------------------------------------------------------------------------------------------------ */
+/* --- wrong subjects --- */
 
 typedef struct wrong {
     const char *subject, *key;
@@ -231,8 +229,7 @@ static void test_repeats_are_counted(void **state) {
     mg_executor_close(x);
 }
 
-/* --- the verdicts other than passed and failed
- * ------------------------------------------------------------------------------ */
+/* --- the verdicts other than passed and failed --- */
 
 static void test_missing_golden_is_an_error(void **state) {
     (void)state;

@@ -50,9 +50,7 @@ static void poke(mg_executor *x, void *device, uint16_t bits) {
     OK(x->backend->ops->upload(x->backend, device, &bits, sizeof bits));
 }
 
-/* --- fill
- * ------------------------------------------------------------------------------------------------------------------
- */
+/* --- fill --- */
 
 enum { ROWS = 7, COLS = 40, EXPERTS = 3 };
 static const int32_t row_map[ROWS] = {6, 0, 3, 3, 9, 13, 2};
@@ -87,9 +85,7 @@ static void test_fill(void **state) {
     mg_region_free(x, &out);
 }
 
-/* --- hash
- * ------------------------------------------------------------------------------------------------------------------
- */
+/* --- hash --- */
 
 static const int32_t stored_at[ROWS] = {4, 0, 6, 1, 5, 2, 3}, row_slot[ROWS] = {0, 0, 0, 2, 2, 2, 2};
 
@@ -135,9 +131,7 @@ static void test_hash(void **state) {
     mg_region_free(x, &slot);
 }
 
-/* --- check
- * ------------------------------------------------------------------------------------------------------------------
- */
+/* --- check --- */
 
 static const uint32_t poison = 0xfffffffful;
 
@@ -191,8 +185,7 @@ static void test_check(void **state) {
                "run 2 wrote outside 'y', before its start: first at byte 4096, in 1 places of 16 bytes");
 }
 
-/* --- full-size problems
- * ---------------------------------------------------------------------------------------------------- */
+/* --- full-size problems --- */
 
 /* The smallest problem whose goldens are hashes, once right, once wrong in the last product of every sum. */
 static const mg_case full = {.function.op = GG_DX,

@@ -466,8 +466,7 @@ static void test_phases(void **state) {
     teardown(f);
 }
 
-/* --- the compiler
- * ------------------------------------------------------------------------------------------- */
+/* --- the compiler --- */
 static void test_compile(void **state) {
     (void)state;
     char out[] = "/tmp/moegemm-test-XXXXXX", error[GG_ERROR_SIZE], version[128];

@@ -123,8 +123,7 @@ static void test_launch_refusals(void **state) {
     bench_close(&b);
 }
 
-/* --- buffers
- * ------------------------------------------------------------------------------------------------ */
+/* --- buffers --- */
 static void test_buffers(void **state) {
     (void)state;
     const gg_backend_ops *ops = &gg_sim_backend;

@@ -27,7 +27,7 @@ static const char temporary_mark[] = ".tmp-";
 /* About 10,000 kernels; the cache is cut to half of it, oldest use first, when it grows past. */
 #define CACHE_BYTES ((off_t)2 << 30)
 
-/* --- digest -------------------------------------------------------------------------------------------- */
+/* --- digest --- */
 
 static void add_text(XXH3_state_t *state, const char *text) {
     XXH3_128bits_update(state, text, strlen(text) + 1); /* the NUL keeps "ab" "c" from equalling "a" "bc" */
@@ -62,7 +62,7 @@ gg_status gg_source_digest(const gg_source *source, const gg_target *target, cha
     return GG_OK;
 }
 
-/* --- files --------------------------------------------------------------------------------------------- */
+/* --- files --- */
 
 static gg_status file_fault(const char *verb, const char *path, char error[GG_ERROR_SIZE]) {
     snprintf(error, GG_ERROR_SIZE,
@@ -128,7 +128,7 @@ static bool is_sealed(const char *path) {
     return ok;
 }
 
-/* --- size ---------------------------------------------------------------------------------------------- */
+/* --- size --- */
 
 typedef struct entry {
     char name[GG_DIGEST_SIZE + 32];
@@ -185,7 +185,7 @@ static bool is_full(const char *folder) {
     return !statvfs(folder, &info) && (unsigned long long)info.f_bavail * info.f_frsize < largest;
 }
 
-/* --- building ------------------------------------------------------------------------------------------ */
+/* --- building --- */
 
 gg_status gg_build(const gg_source *source, const gg_target *target, const char *cache_dir,
                    char path[GG_PATH_SIZE], bool *compiled, char error[GG_ERROR_SIZE]) {

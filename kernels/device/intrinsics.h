@@ -39,8 +39,7 @@ tensor_map;
 
 DEVICE u32 smem_addr(const void *pointer) { return (u32)__cvta_generic_to_shared(pointer); }
 
-/* --- synchronisation
- * ----------------------------------------------------------------------------------------- */
+/* --- synchronisation --- */
 DEVICE void block_sync(void) { __syncthreads(); }
 DEVICE void warp_sync(void) { __syncwarp(); }
 /* barrier `id` (1-15) among `threads` threads, a multiple of 32 */
@@ -53,13 +52,11 @@ DEVICE void named_arrive(int id, int threads) {
 /* stops the kernel with an error that the host sees */
 DEVICE void device_trap(void) { asm volatile("trap;"); }
 
-/* --- warp
- * ---------------------------------------------------------------------------------------------------- */
+/* --- warp --- */
 DEVICE u32 shuffle(u32 value, int lane) { return __shfl_sync(0xffffffffu, value, lane); }
 DEVICE u32 shuffle_xor(u32 value, int mask) { return __shfl_xor_sync(0xffffffffu, value, mask); }
 
-/* --- plain 16-byte accesses; the address is 16-byte aligned
- * --------------------------------------------------- */
+/* --- plain 16-byte accesses; the address is 16-byte aligned --- */
 DEVICE u32x4 load_16(const void *address) { return *(const u32x4 *)address; }
 DEVICE void store_16(void *address, u32x4 value) { *(u32x4 *)address = value; }
 DEVICE u32x4 smem_load_16(u32 address) {
@@ -84,8 +81,7 @@ DEVICE u32 smem_load_4(u32 address) {
     return value;
 }
 
-/* --- 16-bit floats: round to nearest even, NaN stays NaN
- * -------------------------------------------------------- */
+/* --- 16-bit floats: round to nearest even, NaN stays NaN --- */
 DEVICE float float_from_bits(u32 bits) { return __uint_as_float(bits); }
 DEVICE u32 bits_from_float(float value) { return __float_as_uint(value); }
 DEVICE u16 bf16_from_float(float value) {
@@ -109,14 +105,12 @@ DEVICE float fma_f32(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 DEVICE float mul_f32(float a, float b) { return __fmul_rn(a, b); }
 DEVICE float add_f32(float a, float b) { return __fadd_rn(a, b); }
 
-/* --- atomics on integers (never on floats: the order would show)
- * --------------------------------------------- */
+/* --- atomics on integers (never on floats: the order would show) --- */
 DEVICE u64 atomic_add_u64(u64 *address, u64 value) { return atomicAdd(address, value); }
 DEVICE u32 atomic_add_u32(u32 *address, u32 value) { return atomicAdd(address, value); }
 DEVICE u64 atomic_min_u64(u64 *address, u64 value) { return atomicMin(address, value); }
 
-/* --- cp.async: 16 bytes global to shared; `bytes` 0 reads nothing and zero-fills
- * ------------------------------- */
+/* --- cp.async: 16 bytes global to shared; `bytes` 0 reads nothing and zero-fills --- */
 DEVICE void cp_async_16(u32 dst, const void *src, int bytes) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(dst), "l"(src), "r"(bytes) : "memory");
 }
@@ -124,8 +118,7 @@ DEVICE void cp_async_commit(void) { asm volatile("cp.async.commit_group;" ::: "m
 /* until at most N (a constant) of this thread's newest groups are pending */
 #define cp_async_wait(N) asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory")
 
-/* --- ldmatrix, mma.sync: fragment layouts as in the PTX manual
- * --------------------------------------------------- */
+/* --- ldmatrix, mma.sync: fragment layouts as in the PTX manual --- */
 DEVICE void ldmatrix_x4(u32 r[4], u32 address) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
@@ -157,8 +150,7 @@ DEVICE void mma_m16n8k16_fp16(float c[4], const u32 a[4], const u32 b[2]) { GG_M
 #define mma_tile_fp16(acc, a, b, MI, NJ) mma_tile_(mma_m16n8k16_fp16, acc, a, b, MI, NJ)
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
-/* --- mbarrier: 8 bytes of shared memory, 8-byte aligned
- * --------------------------------------------------------- */
+/* --- mbarrier: 8 bytes of shared memory, 8-byte aligned --- */
 DEVICE void mbarrier_init(u32 barrier, u32 count) {
     asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(barrier), "r"(count) : "memory");
 }
@@ -180,8 +172,7 @@ DEVICE void mbarrier_wait(u32 barrier, u32 parity) {
                  : "memory");
 }
 
-/* --- TMA: coordinates innermost first, in elements; one thread issues
- * ---------------------------------------------- */
+/* --- TMA: coordinates innermost first, in elements; one thread issues --- */
 /* Closes this thread's group of copies as cp_async_commit does; one arrival on `barrier` (counted in its init) when the
  * group and all before it have landed. wgmma may read them after a fence_proxy_async behind the wait. */
 DEVICE void cp_async_commit_arrive(u32 barrier) {
@@ -236,8 +227,7 @@ DEVICE void stmatrix_x4_trans(u32 address, const u32 r[4]) {
 #endif
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-/* --- wgmma (sm_90a): one warpgroup of 128 threads, fp32 accumulators d[N / 2] in the lane layout of mma.sync
- * ----------- */
+/* --- wgmma (sm_90a): one warpgroup of 128 threads, fp32 accumulators d[N / 2] in the lane layout of mma.sync --- */
 DEVICE void wgmma_fence(void) { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 DEVICE void wgmma_commit(void) { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 /* until at most N (a constant) of the newest groups are pending */

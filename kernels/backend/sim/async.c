@@ -59,8 +59,7 @@ static void check_global(gg_sim *sim, const void *address, size_t bytes, bool wr
     gg_sim_fail(sim, site, "%s outside global memory: %zu bytes at %p, %s", what, bytes, address, where);
 }
 
-/* --- cp.async
- * ------------------------------------------------------------------------------------------------------ */
+/* --- cp.async --- */
 void gg_sim_cp_async(sim_api *api, const sim_site *site, u32 dst, const void *src, int bytes) {
     gg_sim *sim = gg_sim_enter(api, site);
     gg_sim_fiber *self = sim->current;
@@ -111,8 +110,7 @@ void gg_sim_cp_async_wait(sim_api *api, const sim_site *site, int pending) {
     self->first_copy = self->last_copy = 0;
 }
 
-/* --- mbarrier
- * -------------------------------------------------------------------------------------------------------- */
+/* --- mbarrier --- */
 enum { MBARRIER_MARK = 0x6d626172 };
 
 static gg_sim_mbarrier *find_mbarrier(gg_sim *sim, u32 address, const sim_site *site) {
@@ -221,9 +219,7 @@ void gg_sim_mbarrier_wait(sim_api *api, const sim_site *site, u32 address, u32 p
     gg_sim_race_mbarrier_waited(sim, mbarrier_index(sim, barrier));
 }
 
-/* --- TMA
- * -------------------------------------------------------------------------------------------------------------
- */
+/* --- TMA --- */
 /* Fills a transfer and checks its box in shared memory. The swizzle spans the box's rows and repeats every 8
  * of them, so the box starts at a multiple of 8 rows: 1024, 512 or 256 bytes. */
 static gg_sim_transfer make_transfer(gg_sim *sim, const tensor_map *opaque, int rank, int x, int y, int z,
@@ -351,9 +347,7 @@ void gg_sim_tma_store_wait(sim_api *api, const sim_site *site, int pending, int 
     }
 }
 
-/* --- ends
- * ------------------------------------------------------------------------------------------------------------
- */
+/* --- ends --- */
 void gg_sim_reset_async(gg_sim *sim) {
     for (u32 i = 0; i < sim->stores.count; i++) free(sim->stores.items[i].data);
     sim->stores.count = sim->loads.count = sim->arrivals.count = sim->mbarrier_count = 0;

@@ -255,8 +255,7 @@ struct gg_sim {
     float b_values[4 * 16 * GG_SIM_MAX_NJ * 4] __attribute__((aligned(32)));
 };
 
-/* --- scheduler.c
- * ------------------------------------------------------------------------------------------------- */
+/* --- scheduler.c --- */
 gg_status gg_sim_run(gg_sim *sim, const sim_kernel *kernel, const gg_launch_spec *spec);
 u32 gg_sim_random(gg_sim *sim);
 /* Ends the launch with one line: the fault, the place, thread, block, kernel and seed. `site` may be NULL. */
@@ -274,8 +273,7 @@ static inline gg_sim *gg_sim_enter(sim_api *api, const sim_site *site) {
     return sim;
 }
 
-/* --- async.c
- * ----------------------------------------------------------------------------------------------------- */
+/* --- async.c --- */
 /* Who touches shared memory: the two proxies are ordered only by fences. */
 typedef enum gg_sim_access {
     GG_SIM_READ,
@@ -300,21 +298,18 @@ bool gg_sim_land_load(gg_sim *sim);    /* one of the TMA loads in flight, at ran
 bool gg_sim_land_arrival(gg_sim *sim); /* one arrival with its copies, at random; false if none waits */
 void gg_sim_land_copy(gg_sim *sim);    /* one cp.async of a random thread, if it has any */
 
-/* --- mma.c
- * ------------------------------------------------------------------------------------------------------- */
+/* --- mma.c --- */
 void gg_sim_mma_warp(gg_sim *sim, const gg_sim_warp *warp, int mi, int nj, int dtype);
 void gg_sim_ldmatrix_warp(const gg_sim_warp *warp, bool trans);
 void gg_sim_stmatrix_warp(const gg_sim_warp *warp, bool trans);
 
-/* --- collectives.c
- * ----------------------------------------------------------------------------------------------- */
+/* --- collectives.c --- */
 /* One lane reaches a collective; true for the last lane, which does the work and then calls gg_sim_release.
  * `agreed` is an argument that the whole warp must give alike. */
 bool gg_sim_meet(gg_sim *sim, gg_sim_wait wait, u64 agreed, const sim_site *site);
 void gg_sim_release(gg_sim_fiber *last);
 
-/* --- wgmma.c
- * ----------------------------------------------------------------------------------------------------- */
+/* --- wgmma.c --- */
 void gg_sim_reset_wgmma(gg_sim *sim);
 void gg_sim_free_wgmma(gg_sim *sim);
 void gg_sim_check_products(gg_sim *sim, const gg_sim_warp *warp);
@@ -323,8 +318,7 @@ void gg_sim_check_warpgroups(gg_sim *sim);
 const sim_site *gg_sim_product_on(const gg_sim *sim, const void *address);
 bool gg_sim_land_product(gg_sim *sim); /* the next of a random warp, if it may land before its wait */
 
-/* --- memory.c
- * ---------------------------------------------------------------------------------------------------- */
+/* --- memory.c --- */
 gg_status gg_sim_memory_alloc(gg_sim_memory *memory, size_t bytes, void **out);
 bool gg_sim_memory_free(gg_sim_memory *memory, void *data);
 void gg_sim_memory_close(gg_sim_memory *memory);
@@ -339,8 +333,7 @@ void gg_sim_memory_describe(const gg_sim_memory *memory, const void *address, ch
 /* "file:line" of plain code of a kernel, for reports. */
 void gg_sim_source_line(const void *pc, char *text, size_t size);
 
-/* --- fault.c
- * ----------------------------------------------------------------------------------------------------- */
+/* --- fault.c --- */
 /* From begin to end, a signal raised by a kernel becomes a failure of `sim`. Launches of one process take
  * turns: signal handlers, and the table a loaded kernel is bound to, belong to the process. */
 void gg_sim_faults_begin(gg_sim *sim);

@@ -177,8 +177,7 @@ DEVICE u32 smem_addr(const void *pointer) {
     return (u32)((const u8 *)pointer - sim_->shared) + SIM_SHARED_BASE;
 }
 
-/* --- synchronisation, warp
- * ------------------------------------------------------------------------------------ */
+/* --- synchronisation, warp --- */
 #define block_sync() SIM_CALL(barrier_sync, 0, 0)
 #define named_sync(id, threads) SIM_CALL(barrier_sync, id, threads)
 #define named_arrive(id, threads) SIM_CALL(barrier_arrive, id, threads)
@@ -187,8 +186,7 @@ DEVICE u32 smem_addr(const void *pointer) {
 #define shuffle(value, lane) SIM_CALL(shuffle, value, lane)
 #define shuffle_xor(value, mask) SIM_CALL(shuffle, value, (int)(threadIdx.x & 31) ^ (mask))
 
-/* --- plain accesses
- * ------------------------------------------------------------------------------------------- */
+/* --- plain accesses --- */
 DEVICE u32x4 load_16(const void *address) { return *(const u32x4 *)address; }
 DEVICE void store_16(void *address, u32x4 value) { *(u32x4 *)address = value; }
 #define smem_load_16(address) (*(const u32x4 *)SIM_CALL(shared_read, address, 16))
@@ -196,8 +194,7 @@ DEVICE void store_16(void *address, u32x4 value) { *(u32x4 *)address = value; }
 #define smem_load_4(address) (*(const u32 *)SIM_CALL(shared_read, address, 4))
 #define smem_store_4(address, value) ((void)(*(u32 *)SIM_CALL(shared_write, address, 4) = (value)))
 
-/* --- 16-bit floats; a NaN becomes 0x7fff as from the GPU's cvt
- * ------------------------------------------------- */
+/* --- 16-bit floats; a NaN becomes 0x7fff as from the GPU's cvt --- */
 DEVICE float float_from_bits(u32 bits) {
     union {
         u32 u;
@@ -241,8 +238,7 @@ DEVICE float add_f32(float a, float b) { return a + b; }
 #define atomic_add_u32(address, value) ((u32)SIM_CALL(atomic, address, 4, SIM_ATOMIC_ADD, value))
 #define atomic_min_u64(address, value) SIM_CALL(atomic, address, 8, SIM_ATOMIC_MIN, value)
 
-/* --- cp.async, ldmatrix, mma.sync
- * ------------------------------------------------------------------------------ */
+/* --- cp.async, ldmatrix, mma.sync --- */
 #define cp_async_16(dst, src, bytes) SIM_CALL(cp_async, dst, src, bytes)
 #define cp_async_commit() SIM_CALL(cp_async_commit)
 #define cp_async_commit_arrive(barrier) SIM_CALL(cp_async_commit_arrive, barrier)
@@ -263,8 +259,7 @@ DEVICE float add_f32(float a, float b) { return a + b; }
 #define mma_tile_bf16(acc, a, b, MI, NJ) SIM_MMA_TILE(acc, a, b, MI, NJ, SIM_BF16)
 #define mma_tile_fp16(acc, a, b, MI, NJ) SIM_MMA_TILE(acc, a, b, MI, NJ, SIM_FP16)
 
-/* --- mbarrier, TMA
- * ----------------------------------------------------------------------------------------------- */
+/* --- mbarrier, TMA --- */
 #define mbarrier_init(barrier, count) SIM_CALL(mbarrier_init, barrier, count)
 #define fence_mbarrier_init() SIM_CALL(fence, SIM_FENCE_MBARRIER_INIT)
 #define mbarrier_arrive(barrier) SIM_CALL(mbarrier_arrive, barrier, 0)
@@ -280,8 +275,7 @@ DEVICE float add_f32(float a, float b) { return a + b; }
 #define tma_store_wait_read(N) SIM_CALL(tma_store_wait, N, 1)
 #define tma_store_wait(N) SIM_CALL(tma_store_wait, N, 0)
 
-/* --- wgmma: the same spelling as on a GPU, so only these N, bf16 or f16
- * ----------------------------------------- */
+/* --- wgmma: the same spelling as on a GPU, so only these N, bf16 or f16 --- */
 #define wgmma(N, type, TA, TB, d, a, b, accumulate) SIM_WGMMA(N, type, TA, TB, d, a, b, accumulate)
 #define SIM_WGMMA(N, type, TA, TB, d, a, b, accumulate)                                                      \
     SIM_CALL(wgmma, d, a, b,                                                                                 \
