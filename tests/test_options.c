@@ -96,6 +96,8 @@ static void test_values(void **state) {
     CHECK("--seed 18446744073709551615", o.execute.user_seed == UINT64_MAX);
     CHECK("--seed 0x10", o.execute.user_seed == 16);
     CHECK("--sim-limit 1e12", o.execute.sim_limit == 1e12);
+    CHECK("--check race", !strcmp(getenv("MOEGEMM_SIM_CHECK"), "race"));
+    CHECK("--sim-seed 7", !strcmp(getenv("MOEGEMM_SIM_SEED"), "7"));
     CHECK("--autotune-limit 4", o.execute.autotune_limit == 4);
     CHECK("--debug", o.execute.debug);
     CHECK("--generate", o.generate);
@@ -166,6 +168,8 @@ static void test_mistakes(void **state) {
         {"-k --lf", "no value for -k (usage: -k EXPR)"},
         {"--shard", "no value for --shard (usage: --shard i/n)"},
         {"--lf=yes", "--lf takes no value, got 'yes'"},
+        {"--check all", "bad value 'all' for --check: choose race"},
+        {"--sim-seed x", "bad value 'x' for --sim-seed: expected a whole number"},
         {"--maxfail x", "bad value 'x' for --maxfail: expected a whole number from 0"},
         {"--maxfail -1", "bad value '-1' for --maxfail: expected a whole number from 0"},
         {"--maxfail 3x", "bad value '3x' for --maxfail: expected a whole number from 0"},
