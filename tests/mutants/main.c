@@ -312,7 +312,7 @@ int main(int argc, char **argv) {
                                       : !is_killed(r.items[i].mutant, r.items[i].tally);
     }
     printf("%zu of %zu mutants killed on %s\n", shown - survived, shown, r.settings.backend);
-    if (r.write && !write_table(&r, sim ? "On the CPU simulator" : "On a GPU")) survived++;
+    if (r.write && !only && !write_table(&r, sim ? "On the CPU simulator" : "On a GPU")) survived++;
     mg_cases_free(&r.cases);
     free(r.items);
     return survived != 0;
