@@ -113,8 +113,9 @@ static void run_all(run *r) {
 /* --- the table --- */
 
 static void put_cell(FILE *out, const char *text) {
+    fputc(' ', out);
     for (; *text; text++) fputs(*text == '|' ? "\\|" : (char[]){*text, 0}, out);
-    fputs(" | ", out);
+    fputs(" |", out);
 }
 
 static bool write_table(const run *r, const char *device) {
@@ -130,17 +131,17 @@ static bool write_table(const run *r, const char *device) {
         const item *it = &r->items[i];
         const tally *t = it->tally;
         char numbers[64];
-        fputs("| ", out);
+        fputs("|", out);
         put_cell(out, it->mutant->name);
         put_cell(out, it->mutant->fault);
         if (it->hidden) {
-            fprintf(out, "not here: %s | | | |\n", it->mutant->hidden);
+            fprintf(out, " not here: %s | | | |\n", it->mutant->hidden);
             continue;
         }
         shown++;
         killed += is_killed(it->mutant, t);
         put_cell(out, is_killed(it->mutant, t) ? check_counts(t, counts) : "**nothing that should**");
-        snprintf(numbers, sizeof numbers, "%u of %u | %u | ", t->killing, t->cases, t->repeats);
+        snprintf(numbers, sizeof numbers, " %u of %u | %u |", t->killing, t->cases, t->repeats);
         fputs(numbers, out);
         put_cell(out, t->id);
         fputs("\n", out);
