@@ -6,6 +6,7 @@
  * 16 bytes, split into eight of 2 bytes while parts of it are written; it keeps its last writer and all
  * readers since. */
 #include "race.h"
+#include "clock.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +14,6 @@
 
 enum {
     ATOMIC_OWNER = 0xffff,  /* of a cell of global memory */
-    MEMO = 64,              /* joins of clocks that are remembered */
     IN_FLIGHT = 0x7fffffff, /* epoch of a TMA load that has not landed */
     CHUNK = 16,             /* bytes of a cell, as ldmatrix, TMA and wgmma touch them */
     PARTS = 8,              /* of a chunk, of 2 bytes */
@@ -23,16 +23,7 @@ enum {
 
 static void forget_block(gg_sim_race *race);
 
-/* --- clocks: counted, never changed while shared --- */
-
-typedef int int4 __attribute__((vector_size(16), may_alias));
-
-typedef struct vclock {
-    u32 references;
-    u32 count; /* actors, a multiple of 4; those beyond are at 0 */
-    struct vclock *next_free;
-    u32 at[] __attribute__((aligned(16)));
-} vclock;
+typedef gg_sim_clock vclock;
 
 /* What orders: everything seen, and what of it is visible to the async proxy. */
 typedef struct knowledge {
@@ -94,13 +85,8 @@ typedef struct place {
 } place;
 
 struct gg_sim_race {
-    u32 capacity; /* actors a clock has room for */
-    u32 actors;
+    gg_sim_clocks clocks;
     actor_name names[MAX_ACTORS];
-    vclock *free_clocks;
-    struct {
-        vclock *a, *b, *joined;
-    } memo[MEMO];
     thread threads[GG_SIM_MAX_THREADS];
     u32 warp_actor[GG_SIM_MAX_WARPS], warp_done[GG_SIM_MAX_WARPS];
     gathering barriers[GG_SIM_BARRIERS];
@@ -127,94 +113,16 @@ gg_sim_race *gg_sim_race_new(void) {
     return race;
 }
 
-static vclock *retain(vclock *c) {
-    if (c) c->references++;
-    return c;
-}
-
-static void drop(gg_sim_race *race, vclock *c) {
-    if (!c || --c->references) return;
-    c->next_free = race->free_clocks;
-    race->free_clocks = c;
-}
-
 static void assign(gg_sim_race *race, vclock **place, vclock *c) {
-    retain(c);
-    drop(race, *place);
-    *place = c;
+    gg_sim_clock_assign(&race->clocks, place, c);
 }
 
-static vclock *new_clock(gg_sim *sim) {
-    gg_sim_race *race = sim->race;
-    vclock *c = race->free_clocks;
-    if (c)
-        race->free_clocks = c->next_free;
-    else if (!(c = aligned_alloc(16, sizeof *c + race->capacity * sizeof *c->at)))
-        gg_sim_fail(sim, NULL, "out of memory for clocks");
-    c->references = 1;
-    c->count = (race->actors + 3) & ~3u;
-    return c;
-}
-
-/* A new clock at the maximum of two. */
-static vclock *maximum(gg_sim *sim, const vclock *a, const vclock *b) {
-    vclock *c = new_clock(sim);
-    u32 i = 0, both = a->count < b->count ? a->count : b->count;
-    for (; i < both; i += 4) {
-        int4 x = *(const int4 *)(a->at + i), y = *(const int4 *)(b->at + i), more = x > y;
-        *(int4 *)(c->at + i) = (x & more) | (y & ~more);
-    }
-    const vclock *longer = a->count > b->count ? a : b;
-    memcpy(c->at + i, longer->at + i, (longer->count - i) * sizeof *c->at);
-    memset(c->at + longer->count, 0, (c->count - longer->count) * sizeof *c->at);
-    return c;
-}
-
-static bool covers(const vclock *a, const vclock *b) {
-    int4 over = {0};
-    for (u32 i = 0; i < b->count; i += 4) {
-        int4 mine = {0};
-        if (i < a->count) mine = *(const int4 *)(a->at + i);
-        over |= *(const int4 *)(b->at + i) > mine;
-    }
-    return !(over[0] | over[1] | over[2] | over[3]);
-}
-
-/* *place becomes the join of itself and `other`. Threads that knew the same come to share the result. */
 static void join(gg_sim *sim, vclock **place, vclock *other) {
-    gg_sim_race *race = sim->race;
-    if (!other || *place == other) return;
-    if (!*place) {
-        assign(race, place, other);
-        return;
-    }
-    u32 slot = (u32)(((uintptr_t)*place >> 6) * 31 + ((uintptr_t)other >> 6)) % MEMO;
-    if (race->memo[slot].a != *place || race->memo[slot].b != other) {
-        vclock *joined = covers(other, *place)   ? retain(other)
-                         : covers(*place, other) ? retain(*place)
-                                                 : maximum(sim, *place, other);
-        assign(race, &race->memo[slot].a, *place);
-        assign(race, &race->memo[slot].b, other);
-        drop(race, race->memo[slot].joined);
-        race->memo[slot].joined = joined;
-    }
-    assign(race, place, race->memo[slot].joined);
+    gg_sim_clock_join(sim, &sim->race->clocks, place, other);
 }
 
-/* *place with `actor` at least at `epoch`; copied first where others share it. */
 static void raise_clock(gg_sim *sim, vclock **place, u32 actor, u32 epoch) {
-    gg_sim_race *race = sim->race;
-    vclock *c = *place;
-    if (c && actor < c->count && c->at[actor] >= epoch) return;
-    if (!c || c->references > 1 || actor >= c->count) {
-        vclock *copy = new_clock(sim);
-        u32 count = c ? c->count : 0;
-        if (c) memcpy(copy->at, c->at, count * sizeof *c->at);
-        memset(copy->at + count, 0, (copy->count - count) * sizeof *copy->at);
-        drop(race, c);
-        *place = c = copy;
-    }
-    c->at[actor] = epoch;
+    gg_sim_clock_raise(sim, &sim->race->clocks, place, actor, epoch);
 }
 
 static u32 clock_at(const vclock *c, u32 actor) { return c && actor < c->count ? c->at[actor] : 0; }
@@ -232,11 +140,7 @@ static void forget_gathering(gg_sim_race *race, gathering *g) {
 void gg_sim_race_free(gg_sim_race *race) {
     if (!race) return;
     forget_block(race);
-    while (race->free_clocks) {
-        vclock *c = race->free_clocks;
-        race->free_clocks = c->next_free;
-        free(c);
-    }
+    gg_sim_clocks_free(&race->clocks);
     free(race->nodes);
     free(race->splits);
     free(race->places);
@@ -248,8 +152,8 @@ void gg_sim_race_free(gg_sim_race *race) {
 
 static u32 new_actor(gg_sim *sim, actor_kind kind, u32 number) {
     gg_sim_race *race = sim->race;
-    race->names[race->actors] = (actor_name){.kind = (u16)kind, .number = (u16)number};
-    return race->actors++;
+    race->names[race->clocks.actors] = (actor_name){.kind = (u16)kind, .number = (u16)number};
+    return race->clocks.actors++;
 }
 
 static u32 thread_number(const gg_sim *sim, const gg_sim_fiber *fiber) { return (u32)(fiber - sim->fibers); }
@@ -267,11 +171,7 @@ static u32 private_actor(gg_sim *sim, int which) {
 /* --- start and end --- */
 
 static void forget_block(gg_sim_race *race) {
-    for (int i = 0; i < MEMO; i++) {
-        assign(race, &race->memo[i].a, NULL);
-        assign(race, &race->memo[i].b, NULL);
-        assign(race, &race->memo[i].joined, NULL);
-    }
+    gg_sim_clocks_forget(&race->clocks);
     for (int i = 0; i < GG_SIM_MAX_THREADS; i++) forget(race, &race->threads[i].known);
     for (int i = 0; i < GG_SIM_BARRIERS; i++) forget_gathering(race, &race->barriers[i]);
     for (int i = 0; i < GG_SIM_MBARRIERS; i++) {
@@ -284,12 +184,8 @@ gg_status gg_sim_race_launch(gg_sim *sim) {
     gg_sim_race *race = sim->race;
     u32 capacity = (3 * sim->threads + sim->warps_used + GG_SIM_MBARRIERS + 3) & ~3u;
     forget_block(race);
-    while (capacity != race->capacity && race->free_clocks) {
-        vclock *c = race->free_clocks;
-        race->free_clocks = c->next_free;
-        free(c);
-    }
-    race->capacity = capacity;
+    if (capacity != race->clocks.capacity) gg_sim_clocks_free(&race->clocks);
+    race->clocks.capacity = capacity;
     race->launch++;
     return GG_OK;
 }
@@ -297,7 +193,7 @@ gg_status gg_sim_race_launch(gg_sim *sim) {
 void gg_sim_race_block(gg_sim *sim) {
     gg_sim_race *race = sim->race;
     forget_block(race);
-    race->actors = sim->threads;
+    race->clocks.actors = sim->threads;
     memset(race->threads, 0, sim->threads * sizeof *race->threads);
     for (u32 i = 0; i < sim->threads; i++) {
         race->names[i] = (actor_name){ACTOR_THREAD, (u16)i};
