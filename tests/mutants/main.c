@@ -299,7 +299,8 @@ int main(int argc, char **argv) {
         r.settings.backend = has_gpu() ? "cuda" : "sim";
     bool sim = !strcmp(r.settings.backend, "sim");
     if (!sim && strcmp(r.settings.backend, "cuda")) return usage("unknown backend", r.settings.backend);
-    if (!r.settings.cases) r.settings.cases = sim ? 16 : 24;
+    if (!r.settings.cases) r.settings.cases = sim ? 16 : 8; /* a kernel takes a GPU's compiler a second */
+    if (!sim && r.settings.jobs > 8) r.settings.jobs = 8;   /* full sizes take 30 GiB each */
     r.settings.limit = sim ? 9e6 : 4e9; /* a third of a second, and what fresh goldens take seconds for */
     r.settings.seconds = sim ? 120 : 240;
     if (!collect(&r, only)) return usage("out of memory", "");
