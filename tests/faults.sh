@@ -16,7 +16,7 @@ fail() {
     failures=$((failures + 1))
 }
 simulate() {
-    "$moegemm" run --backend "$backend" --golden-dir "$source/golden" --report "$work/report" --no-ledger -n 2 "$@" \
+    "$moegemm" run --generate --backend "$backend" --golden-dir "$source/golden" --report "$work/report" --no-ledger -n 2 "$@" \
         >"$work/out" 2>"$work/err" </dev/null
     status=$?
 }
@@ -46,8 +46,8 @@ while read -r fault on_sim on_cuda; do
         fail "an error lacks '${words//_/ }'"
     fi
 done <<'END'
-trap       trap                        CUDA_ERROR
-address    invalid_address             CUDA_ERROR_ILLEGAL_ADDRESS
+trap       trap                        CUDA.ERROR
+address    invalid_address             CUDA.ERROR.ILLEGAL.ADDRESS
 hang       timed_out_after_3_s         timed_out_after_20_s
 segfault   segmentation_fault          segmentation_fault
 kill       killed_(signal_9)           killed_(signal_9)

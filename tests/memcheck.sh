@@ -19,7 +19,7 @@ awk -v least="$least" -F'[][]' '
     END { for (i = 1; taken < least && i <= spares; i += int(spares / least) + 1) { print spare[i]; taken++ } }
 ' "$work/all" >"$work/sample"
 echo "memcheck.sh: $(wc -l <"$work/sample") cases"
-"$moegemm" run --backend cuda --repeat 1 -n 1 --report "$work/warm" "@$work/sample" | tail -n 1
+"$moegemm" run --generate --backend cuda --repeat 1 -n 1 --report "$work/warm" "@$work/sample" | tail -n 1
 compute-sanitizer --tool memcheck --target-processes all --error-exitcode 9 --log-file "$work/log.%p" \
     "$moegemm" run --backend cuda --repeat 1 -n 1 --timeout 900 --report "$work/report" "@$work/sample" | tail -n 1
 cat "$work"/log.* | sort | uniq -c | sort -rn | head -n 20

@@ -413,7 +413,10 @@ static void test_box_load(void **state) {
 
 static void test_box_store(void **state) {
     (void)state;
-    for (size_t i = 0; i < sizeof box_cases / sizeof *box_cases; i++) check_box(&box_cases[i], true);
+    for (size_t i = 0; i < sizeof box_cases / sizeof *box_cases; i++) {
+        const int *at = box_cases[i].at; /* before the tensor is a fault: store_before in test_sim_bugs.c */
+        if (at[0] >= 0 && at[1] >= 0 && at[2] >= 0) check_box(&box_cases[i], true);
+    }
 }
 
 static void test_map_refusals(void **state) {

@@ -56,13 +56,18 @@ KERNEL(shuffles, conformance_params, 32, 1) {
     p.out[32 + t] = shuffle_xor(v, 21);
 }
 
+/* Which NaN comes out is not part of a conversion's meaning here. */
+DEVICE u32 one_nan(u32 bits) { return (bits & 0x7fffffff) > 0x7f800000 ? 0x7fffffff : bits; }
+DEVICE u32 one_nan_16(u32 bits, u32 infinity) { return (bits & 0x7fff) > infinity ? 0x7fff : bits; }
 KERNEL(conversions, conformance_params, 256, 1) {
     for (u32 i = threadIdx.x; i < 4096; i += 256) {
         float value = float_from_bits(p.in[i]);
-        p.out[3 * i] = (u32)bf16_from_float(value) | (u32)fp16_from_float(value) << 16;
-        p.out[3 * i + 1] = bits_from_float(float_from_fp16((u16)(i * 16 + 5)));
-        p.out[3 * i + 2] = bits_from_float(fma_f32(float_from_bf16((u16)(p.in[i] & 0xbfff)), 1.1f,
-                                                   mul_f32(1.3f, float_from_bf16((u16)(i | 0x3000)))));
+        p.out[3 * i] = one_nan_16(bf16_from_float(value), 0x7f80) | one_nan_16(fp16_from_float(value), 0x7c00)
+                                                                        << 16;
+        p.out[3 * i + 1] = one_nan(bits_from_float(float_from_fp16((u16)(i * 16 + 5))));
+        float sum = fma_f32(float_from_bf16((u16)(p.in[i] & 0xbfff)), 1.1f,
+                            mul_f32(1.3f, float_from_bf16((u16)(i | 0x3000))));
+        p.out[3 * i + 2] = one_nan(bits_from_float(sum));
     }
 }
 

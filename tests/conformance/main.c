@@ -50,6 +50,9 @@ static void add_boxes(list *l) {
         for (size_t i = 0; i < sizeof places / sizeof *places; i++)
             for (int rank = 2; rank <= 3; rank++)
                 for (int store = 0; store < 2; store++) {
+                    /* a store that begins before the tensor is an illegal instruction on an H200 */
+                    const int *at = places[i];
+                    if (store && (at[0] < 0 || at[1] < 0 || at[2] < 0)) continue;
                     test t = {.entry = store ? "box_store" : "box_load",
                               .threads = 32,
                               .rank = rank,

@@ -96,6 +96,15 @@ KERNEL(store_left, fault_params, 32, 1) {
     }
 }
 
+KERNEL(store_before, fault_params, 32, 1) {
+    SHARED_MEMORY(memory);
+    if (threadIdx.x == 0) {
+        tma_store_2d(&p.map, IF_WRONG(-8, 8), 0, smem_addr(memory) + 1024);
+        tma_store_commit();
+        tma_store_wait_read(0);
+    }
+}
+
 KERNEL(map_missing, fault_params, 32, 1) {
     SHARED_MEMORY(memory);
     tensor_map other = {{0}};

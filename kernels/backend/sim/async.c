@@ -304,6 +304,10 @@ bool gg_sim_land_load(gg_sim *sim) {
 void gg_sim_tma_store(sim_api *api, const sim_site *site, const tensor_map *map, int rank, int x, int y,
                       int z, u32 src) {
     gg_sim *sim = gg_sim_enter(api, site);
+    /* seen on an H200: loads may begin before the tensor, stores may not */
+    if (x < 0 || y < 0 || z < 0)
+        gg_sim_fail(sim, site, "TMA store at negative coordinates %d, %d, %d: an illegal instruction", x, y,
+                    z);
     gg_sim_transfer transfer =
         make_transfer(sim, map, rank, x, y, z, src, GG_SIM_STORE_READ, "TMA store", site);
     transfer.owner = sim->current;
