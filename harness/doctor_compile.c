@@ -92,14 +92,21 @@ static void add_variants(variants *v, const gg_device *device, bool every) {
         }
 }
 
+/* Whether a file is a mainloop's, which plans name where the generation has it. */
+static bool is_mainloop(const char *file) {
+    for (int m = 0; m < GG_NUM_MAINLOOPS; m++) {
+        size_t length = strlen(gg_mainloop_name(m));
+        if (!strncmp(file, gg_mainloop_name(m), length) && !strcmp(file + length, ".cu")) return true;
+    }
+    return false;
+}
+
 /* Kernels that no plan names: the reduction over top-k and the harness's own. */
 static void add_others(variants *v) {
-    size_t planned = v->count;
     for (const gg_source_file *file = gg_embedded_sources; file->name; file++) {
         const char *suffix = strrchr(file->name, '.');
-        bool known = !suffix || strcmp(suffix, ".cu");
-        for (size_t i = 0; i < planned && !known; i++) known = !strcmp(v->plans[i].source, file->name);
-        for (int dtype = 0; dtype < GG_NUM_DTYPES && !known; dtype++) {
+        if (!suffix || strcmp(suffix, ".cu") || is_mainloop(file->name)) continue;
+        for (int dtype = 0; dtype < GG_NUM_DTYPES; dtype++) {
             gg_plan plan = {.source = file->name};
             snprintf(plan.macros, sizeof plan.macros, "DTYPE=%d", dtype);
             add_plan(v, &plan);

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # memcheck.sh: a sample of cases that covers every kernel, flag and config, under compute-sanitizer; needs a GPU.
-# usage: memcheck.sh [MOEGEMM [MINIMUM_OF_CASES]]; any report of the sanitizer fails
+# usage: memcheck.sh [MOEGEMM [MINIMUM_OF_CASES]]; any report of the sanitizer fails, and so does its silence on the subject
+# that writes to a wild address (subjects/faulty_address.so beside the binary)
 set -euo pipefail
 moegemm=${1-build/moegemm} least=${2-50}
+faulty=$(dirname "$moegemm")/subjects/faulty_address.so
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 # An id is taken when it brings a pair of operation and parameter that no id before it had; refusals launch nothing. The
@@ -20,7 +22,21 @@ awk -v least="$least" -F'[][]' '
 ' "$work/all" >"$work/sample"
 echo "memcheck.sh: $(wc -l <"$work/sample") cases"
 "$moegemm" run --generate --backend cuda --repeat 1 -n 1 --report "$work/warm" "@$work/sample" | tail -n 1
-compute-sanitizer --tool memcheck --target-processes all --error-exitcode 9 --log-file "$work/log.%p" \
-    "$moegemm" run --backend cuda --repeat 1 -n 1 --timeout 900 --report "$work/report" "@$work/sample" | tail -n 1
+# memcheck LOG OPTIONS...: runs cases under the sanitizer, one worker
+memcheck() {
+    local log=$1
+    shift
+    compute-sanitizer --tool memcheck --target-processes all --log-file "$work/$log.%p" \
+        "$moegemm" run --backend cuda --repeat 1 -n 1 --timeout 900 --report "$work/report" "$@" | tail -n 1
+}
+memcheck log "@$work/sample" || true
 cat "$work"/log.* | sort | uniq -c | sort -rn | head -n 20
-! grep -h 'ERROR SUMMARY' "$work"/log.* | grep -qv 'ERROR SUMMARY: 0 errors'
+grep -hq 'ERROR SUMMARY' "$work"/log.* || exit 1
+! grep -h 'ERROR SUMMARY' "$work"/log.* | grep -qv 'ERROR SUMMARY: 0 errors' || exit 1
+
+memcheck control --subject "$(realpath "$faulty")" "$(grep -m 1 'forward_manual.*permute_x' "$work/sample")" || true
+if ! grep -hq 'Invalid __global__' "$work"/control.*; then
+    echo "memcheck.sh: error: the sanitizer says nothing of a write to a wild address" >&2
+    exit 1
+fi
+echo "memcheck.sh: no errors in the sample, and the control was seen"
