@@ -68,14 +68,17 @@ static const gg_config configs[] = {
     TILE(128, 64, 32, 4, 4), TILE(64, 128, 64, 8, 2), TILE(64, 32, 128, 4, 2),
     TILE(256, 64, 32, 8, 2), TILE(32, 64, 64, 4, 8),  TILE(64, 256, 32, 8, 3)};
 
-/* Tiles of wgmma by the instruction's two sides: p 64 to 256 wide, shared by the warpgroups, q the side that narrows;
- * which of M, N and K they are depends on the op. The reduction block is always 64. */
+/* Tiles of wgmma by two sides: that of the weights, or in dW of the rows, and that of the tokens, or in dW of the columns.
+ * The reduction block is always 64. The first WGMMA_NUM_LARGE are for full sizes. */
+enum { WGMMA_NUM_LARGE = 3 };
 static const struct {
     int p, q, warps, stages;
-} wgmma_tiles[] = {{128, 256, 8, 4}, {128, 128, 8, 6}, {64, 64, 4, 3}, {256, 128, 8, 4}, {128, 64, 8, 2}};
+} wgmma_tiles[] = {{128, 256, 8, 4}, {256, 128, 8, 4}, {128, 192, 8, 4}, {128, 128, 8, 6},
+                   {64, 64, 4, 3},   {128, 256, 8, 3}, {128, 64, 8, 2}};
 
 static gg_config wgmma_config(gg_op op, size_t tile) {
     int p = wgmma_tiles[tile].p, q = wgmma_tiles[tile].q;
+    if (op == GG_DW && q > 128 && q % 128) q -= 64; /* only tokens come in tiles of 192 */
     gg_config c = {
         .mainloop = GG_WGMMA, .num_warps = wgmma_tiles[tile].warps, .num_stages = wgmma_tiles[tile].stages};
     c.block_m = op == GG_DW ? 64 : q;
@@ -324,7 +327,8 @@ static void push_configs(builder *b, size_t turn, unsigned tma) {
     if (rule == NO_TILE) {
         push(b, &naive, tma);
     } else if (rule >= WGMMA_TILE) {
-        gg_config config = wgmma_config(op, rule == WGMMA_LARGE ? 0 : turn % COUNT(wgmma_tiles));
+        gg_config config =
+            wgmma_config(op, turn % (rule == WGMMA_LARGE ? (size_t)WGMMA_NUM_LARGE : COUNT(wgmma_tiles)));
         push(b, &config, tma);
     } else if (rule < ONE_TILE) {
         push(b, &configs[rule], tma);

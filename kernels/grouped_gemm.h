@@ -89,7 +89,7 @@ typedef enum gg_mainloop {
  * N, dW over the rows of an expert). */
 typedef struct gg_config {
     gg_mainloop mainloop;
-    int block_m, block_n, block_k; /* each 32, 64, 128 or 256 */
+    int block_m, block_n, block_k; /* each 32, 64, 128 or 256; of wgmma's tokens also 192 */
     int num_warps;                 /* 1, 2, 4, 8 or 16 */
     int num_stages;                /* 2 to 8 */
     unsigned tma;                  /* GG_TMA_* */
@@ -132,7 +132,7 @@ typedef struct gg_plan {
         [GG_MACROS_SIZE];   /* "NAME=VALUE" separated by single spaces; with source, the kernel's identity */
     uint32_t grid, threads; /* blocks, threads a block */
     uint32_t smem_bytes;    /* dynamic shared memory a block */
-    uint32_t box_rows;      /* rows of a TMA box at most */
+    uint32_t box_rows[3];   /* rows of a TMA box at most: of the operands a and b, of the output */
     bool empty;             /* no rows: nothing to launch (dW still zeroes its output) */
 } gg_plan;
 

@@ -73,7 +73,8 @@ static gg_status check_tensors(gg_context *context, const gg_problem *problem, c
 
 /* Every shared-memory tile is a row of panels of at most 64 columns (one 128-byte swizzle span), so a box is
  * one panel: block_n or block_k columns cut to a panel; its rows are block_m, of the weights block_n. */
-static gg_tensor_map_spec map_spec(const gg_plan *plan, const struct tensor *t, const void *base) {
+static gg_tensor_map_spec map_spec(const gg_plan *plan, const struct tensor *t, uint32_t box_rows,
+                                   const void *base) {
     const gg_problem *p = &plan->problem;
     uint64_t columns = (uint64_t)(t->columns_n ? p->N : p->K);
     uint64_t rows = (uint64_t)(t->weights ? p->N : p->T * p->topk);
@@ -85,7 +86,7 @@ static gg_tensor_map_spec map_spec(const gg_plan *plan, const struct tensor *t, 
         .dims = {columns, rows, (uint64_t)p->E},
         .strides = {columns * 2, rows * columns * 2},
         .box = {(uint32_t)(block_columns < PANEL_COLUMNS ? block_columns : PANEL_COLUMNS),
-                block_rows < plan->box_rows ? block_rows : plan->box_rows, 1},
+                block_rows < box_rows ? block_rows : box_rows, 1},
     };
 }
 
@@ -123,7 +124,7 @@ gg_status gg_launch(gg_context *context, const gg_plan *plan, const gg_tensors *
         const struct tensor *t = &tensors_table[operands[p->op][i]];
         pointers[i] = pointer_of(tensors, t->offset);
         if (!(plan->config.tma & t->tma)) continue;
-        gg_tensor_map_spec spec = map_spec(plan, t, pointers[i]);
+        gg_tensor_map_spec spec = map_spec(plan, t, plan->box_rows[i], pointers[i]);
         if ((status = gg_fail_backend(context, ops->tensor_map(backend, &spec, maps[i]), t->name)))
             return status;
     }

@@ -15,8 +15,13 @@ enum {
     BLOCK_SMEM_RESERVED = 1024, /* what the hardware keeps for itself per block */
     MAX_BOX_ROWS = 256,         /* of a tensor map's box */
     WGMMA_STEP = 64,            /* reduction a stage: one 128-byte swizzle span */
-    WGMMA_BOX_ROWS = 64,
-    WGMMA_PIECE_BYTES = 64 * 64 * 2 /* staged output; two for each consumer warpgroup */
+    WEIGHTS_THAT_STAY = 16 << 20,    /* bytes of an expert, of some 50 MiB of L2 that several experts share */
+    WGMMA_TALL_BOX = 64,             /* rows of a TMA box of weights and of a piece of output */
+    WGMMA_SHORT_BOX = 32,            /* of tokens, of which a tile may need few */
+    WGMMA_PIECE_BYTES = 64 * 64 * 2, /* staged output */
+    WGMMA_MIN_PIECES =
+        2,               /* staged at once by a consumer warpgroup: one is stored while the next is written */
+    WGMMA_MAX_PIECES = 5 /* more than a share has are no use */
 };
 
 /* The operand roles of each op; the twin of device/tile.h. */
@@ -198,7 +203,7 @@ static gg_status plan_mma_sync(const gg_problem *p, const gg_config *c, const gg
     plan->source = "mma_sync.cu";
     plan->threads = (uint32_t)threads;
     plan->smem_bytes = (uint32_t)smem;
-    plan->box_rows = MAX_BOX_ROWS;
+    for (size_t i = 0; i < COUNT(plan->box_rows); i++) plan->box_rows[i] = MAX_BOX_ROWS;
 
     /* No more blocks than tiles could exist for any routing, nor than can be resident. */
     int64_t resident =
@@ -209,38 +214,53 @@ static gg_status plan_mma_sync(const gg_problem *p, const gg_config *c, const gg
     return GG_OK;
 }
 
+/* Which side of the output's tile is q, the instruction's columns; the twin of device/wgmma_tile.h. */
+static bool wgmma_q_is_rows(gg_op op, int rows, int cols) {
+    if (cols == 256 && rows < 256) return false;
+    return op != GG_DW || rows == 256;
+}
+
 static gg_status plan_wgmma(const gg_problem *p, const gg_config *c, const gg_device *device, gg_plan *plan,
                             char reason[GG_REASON_SIZE]) {
     if (device->cc != 90) REFUSE("wgmma needs sm_90a, '%s' is sm_%d", device->name, device->cc);
     int rows, cols, step, w = c->num_warps;
     tile_shape(p->op, c, &rows, &cols, &step);
-    /* the instruction's two sides; the twin of device/wgmma_tile.h */
-    int p_size = p->op == GG_DW ? rows : cols, q_size = p->op == GG_DW ? cols : rows;
+    bool q_is_rows = wgmma_q_is_rows(p->op, rows, cols);
+    int p_size = q_is_rows ? cols : rows, q_size = q_is_rows ? rows : cols;
     if (w != 4 && w != 8)
         REFUSE("num_warps is %d; wgmma takes 4 or 8, one or two warpgroups of consumers", w);
     if (step != WGMMA_STEP)
         REFUSE("reduction block is %d; wgmma takes %d, one swizzle span", step, WGMMA_STEP);
-    if (q_size != 64 && q_size != 128 && q_size != 256)
-        REFUSE("output tile %dx%d: wgmma takes 64, 128 or 256 %s", rows, cols,
-               p->op == GG_DW ? "columns" : "rows");
+    bool tokens_are_q = q_is_rows && p->op != GG_DW; /* loaded row by row, so that 192 are no trouble */
+    if (q_size != 64 && q_size != 128 && q_size != 256 && !(q_size == 192 && tokens_are_q))
+        REFUSE("output tile %dx%d: wgmma takes 64, 128%s or 256 %s", rows, cols, tokens_are_q ? ", 192" : "",
+               q_is_rows ? "rows" : "columns");
     if (p_size != 64 && p_size != 128 && p_size != 256)
         REFUSE("output tile %dx%d: wgmma takes 64, 128 or 256 %s", rows, cols,
-               p->op == GG_DW ? "rows" : "columns");
+               q_is_rows ? "columns" : "rows");
     if (p_size < 16 * w) REFUSE("output tile %dx%d is too small for %d warps of wgmma", rows, cols, w);
     int acc = p_size * q_size / (w * 32);
     if (acc > MAX_ACC)
         REFUSE("output tile %dx%d needs %d accumulators a thread with %d warps; at most %d fit in registers",
                rows, cols, acc, w, MAX_ACC);
     if (c->num_stages < 2 || c->num_stages > 8) REFUSE("num_stages is %d; wgmma takes 2 to 8", c->num_stages);
-    int64_t smem = (int64_t)c->num_stages * ((rows + cols) * step * 2 + 16) + w / 4 * 2 * WGMMA_PIECE_BYTES;
+    int64_t ring = (int64_t)c->num_stages * ((rows + cols) * step * 2 + 16),
+            piece = w / 4 * WGMMA_PIECE_BYTES;
+    int64_t pieces = min64((device->smem_per_block - ring) / piece, p_size / (16 * w) * q_size / 64);
+    pieces = min64(pieces < WGMMA_MIN_PIECES ? WGMMA_MIN_PIECES : pieces, WGMMA_MAX_PIECES);
+    int64_t smem = ring + pieces * piece;
     if (smem > device->smem_per_block)
         REFUSE("%d stages of this tile need %lld bytes of shared memory; '%s' has %u a block", c->num_stages,
                (long long)smem, device->name, device->smem_per_block);
     add_tile_macros(p, c, 1, plan);
+    snprintf(plan->macros + strlen(plan->macros), GG_MACROS_SIZE - strlen(plan->macros), " PIECES=%d",
+             (int)pieces);
     plan->source = "wgmma.cu";
     plan->threads = (uint32_t)(w + 4) * 32;
     plan->smem_bytes = (uint32_t)smem;
-    plan->box_rows = WGMMA_BOX_ROWS;
+    plan->box_rows[0] = WGMMA_SHORT_BOX;
+    plan->box_rows[1] = p->op == GG_DW ? WGMMA_SHORT_BOX : WGMMA_TALL_BOX;
+    plan->box_rows[2] = WGMMA_TALL_BOX;
     plan->grid = (uint32_t)min64(most_tiles(p, rows, cols), device->sm_count);
     return GG_OK;
 }
@@ -309,17 +329,17 @@ static const struct {
                     {128, 8, 3}, {128, 4, 3}, {128, 8, 4}, {128, 4, 4}, {128, 8, 5}, {128, 4, 5},
                     {256, 8, 3}, {256, 4, 3}, {256, 8, 4}, {256, 4, 4}, {256, 8, 5}, {256, 4, 5}};
 
-/* Of wgmma: the instruction's two sides, first what large problems like. */
+/* Of wgmma: the sides of weights and tokens, or in dW of rows and columns; first what large problems like. */
 static const struct {
-    int p, q, stages;
-} search_wgmma[] = {{128, 256, 4}, {128, 128, 6}, {128, 64, 8}, {256, 128, 4}};
+    int weights, tokens, stages;
+} search_wgmma[] = {{128, 192, 4}, {256, 128, 4}, {128, 256, 4}, {128, 128, 6},
+                    {256, 128, 3}, {128, 256, 3}, {128, 64, 8}};
 
-/* A config of wgmma from the instruction's sides; the twin of device/wgmma_tile.h. */
-static gg_config config_of_sides(gg_op op, int p, int q, int stages, unsigned tma) {
+static gg_config config_of_sides(gg_op op, int weights, int tokens, int stages, unsigned tma) {
     gg_config c = {.mainloop = GG_WGMMA, .num_warps = 8, .num_stages = stages, .tma = tma};
-    c.block_m = op == GG_DW ? WGMMA_STEP : q;
-    c.block_n = op == GG_DX ? WGMMA_STEP : p;
-    c.block_k = op == GG_FORWARD ? WGMMA_STEP : op == GG_DX ? p : q;
+    c.block_m = op == GG_DW ? WGMMA_STEP : tokens;
+    c.block_n = op == GG_DX ? WGMMA_STEP : weights;
+    c.block_k = op == GG_FORWARD ? WGMMA_STEP : op == GG_DX ? weights : tokens;
     return c;
 }
 
@@ -353,7 +373,7 @@ size_t gg_candidate_configs(const gg_problem *p, const gg_device *device, gg_con
     search s = {.problem = p, .device = device, .configs = configs, .capacity = capacity};
     unsigned all = legal_tma(p, device), loads = all & ~(unsigned)GG_TMA_STORE;
     for (size_t i = 0; i < COUNT(search_wgmma); i++) {
-        const int sides[] = {search_wgmma[i].p, search_wgmma[i].q, search_wgmma[i].stages};
+        const int sides[] = {search_wgmma[i].weights, search_wgmma[i].tokens, search_wgmma[i].stages};
         add_candidate(&s, config_of_sides(p->op, sides[0], sides[1], sides[2], all));
         if (loads != all) add_candidate(&s, config_of_sides(p->op, sides[0], sides[1], sides[2], loads));
     }
@@ -372,11 +392,18 @@ size_t gg_candidate_configs(const gg_problem *p, const gg_device *device, gg_con
 gg_config gg_default_config(const gg_problem *p, const gg_device *device) {
     int64_t rows_per_expert = p->E > 0 ? p->T * p->topk / p->E : 0;
     if (device->cc == 90) {
-        /* tokens beyond 128 an expert fill the wide side; fewer leave more of the ring to the weights */
-        gg_config c = p->op == GG_DW || rows_per_expert > 128
-                          ? config_of_sides(p->op, 128, 256, 4, legal_tma(p, device))
-                          : config_of_sides(p->op, 128, 128, 6, legal_tma(p, device));
-        return c;
+        unsigned tma = legal_tma(p, device);
+        /* the gathered operand on the side of 128 (device/wgmma_tile.h) */
+        if (p->op == GG_DW)
+            return p->fusions & GG_PERMUTE_X ? config_of_sides(p->op, 256, 128, 4, tma)
+                                             : config_of_sides(p->op, 128, 256, 4, tma);
+        /* few rows: the weights are the traffic, and a short side of tokens leaves them the ring */
+        if (rows_per_expert <= 128) return config_of_sides(p->op, 128, 128, 6, tma);
+        /* A side of 256 weights is the fastest while an expert's weights stay in L2 from one row of tiles to the next, and
+         * leaves no registers for scattered stores. */
+        bool stay = (int64_t)p->N * p->K * 2 <= WEIGHTS_THAT_STAY;
+        return stay && !(p->fusions & op_roles[p->op].scatter_out) ? config_of_sides(p->op, 256, 128, 4, tma)
+                                                                   : config_of_sides(p->op, 128, 192, 4, tma);
     }
     bool small = p->op == GG_DW ? p->N < 128 || p->K < 128 : rows_per_expert <= 64;
     gg_config c = small ? config_of_tile(p->op, 64, 64, 64, 4, 3, legal_tma(p, device))

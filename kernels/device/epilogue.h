@@ -1,5 +1,4 @@
-/* epilogue.h: accumulators to the output tensor: round, multiply by the routing weight, stage in shared
- * memory, store.
+/* epilogue.h: accumulators to the output tensor: round, stage in shared memory, multiply by the routing weight, store.
  *
  * Staging makes every global store a full 16-byte chunk and is what TMA stores read. */
 #ifndef GG_EPILOGUE_H
@@ -10,20 +9,14 @@
 
 /* Writes this thread's accumulators into the staged tile: lane l of an m16n8 fragment holds columns 2*(l%4),
  * +1 of rows l/4 and l/4 + 8. */
-DEVICE void stage_output(const gemm_params *p, const output_tile *tile,
-                         float acc[FRAGMENTS_M][FRAGMENTS_N][4], u32 staged, int warp_row, int warp_col,
+DEVICE void stage_output(float acc[FRAGMENTS_M][FRAGMENTS_N][4], u32 staged, int warp_row, int warp_col,
                          int lane) {
     UNROLL for (int i = 0; i < FRAGMENTS_M; i++) {
         UNROLL for (int half = 0; half < 2; half++) {
             int row = warp_row + i * 16 + lane / 4 + half * 8;
-            float weight = row_weight(p, tile, tile->row + row);
-            UNROLL for (int j = 0; j < FRAGMENTS_N; j++) {
-                u32 low = output_value(acc[i][j][half * 2], weight);
-                u32 high = output_value(acc[i][j][half * 2 + 1], weight);
-                smem_store_4(staged + tile_offset(ROWS, COLS, row, (warp_col + j * 8) / 8) +
-                                 (u32)(lane % 4) * 4,
-                             low | high << 16);
-            }
+            UNROLL for (int j = 0; j < FRAGMENTS_N; j++) smem_store_4(
+                staged + tile_offset(ROWS, COLS, row, (warp_col + j * 8) / 8) + (u32)(lane % 4) * 4,
+                round_pair(acc[i][j][half * 2], acc[i][j][half * 2 + 1]));
         }
     }
 }
@@ -37,9 +30,12 @@ DEVICE void store_by_threads(const gemm_params *p, const output_tile *tile, u32 
         int r = i / (COLS / 8), chunk = i % (COLS / 8);
         i64 row = tile->row + r;
         i32 col = tile->col + chunk * 8;
-        if (row < tile->row_limit && col < cols)
-            store_16(out + gathered_row(p, OUT_GATHER, row) * cols + col,
-                     smem_load_16(staged + tile_offset(ROWS, COLS, r, chunk)));
+        if (row < tile->row_limit && col < cols) {
+            i64 out_row = gathered_row(p, OUT_GATHER, row);
+            u32x4 v = smem_load_16(staged + tile_offset(ROWS, COLS, r, chunk));
+            if (FUSE_MUL_POST) v = weighted(v, slot_weight(p, out_row));
+            store_16(out + out_row * cols + col, v);
+        }
     }
 }
 
@@ -65,7 +61,7 @@ DEVICE void store_by_tma(const gemm_params *p, const output_tile *tile, u32 stag
 DEVICE void store_tile(const gemm_params *p, const output_tile *tile, float acc[FRAGMENTS_M][FRAGMENTS_N][4],
                        u32 staged, int warp_row, int warp_col, int lane) {
     block_sync();
-    stage_output(p, tile, acc, staged, warp_row, warp_col, lane);
+    stage_output(acc, staged, warp_row, warp_col, lane);
 #if USES_TMA_LOADS || TMA_STORE
     fence_proxy_async(); /* staged values, and cp.async's of a partial step, before TMA touches the same
                             memory */

@@ -36,6 +36,7 @@ tensor_map;
     extern "C" __global__ void __launch_bounds__(threads, blocks) name(const __grid_constant__ params_type p)
 #define SHARED_MEMORY(name) extern __shared__ __align__(1024) u8 name[]
 #define UNROLL _Pragma("unroll")
+#define NO_UNROLL _Pragma("unroll 1")
 
 DEVICE u32 smem_addr(const void *pointer) { return (u32)__cvta_generic_to_shared(pointer); }
 
@@ -99,6 +100,17 @@ DEVICE float float_from_fp16(u16 bits) {
     float value;
     asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
     return value;
+}
+/* two values in one word, the first in its low half */
+DEVICE u32 bf16_pair_from_floats(float low, float high) {
+    u32 pair;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+    return pair;
+}
+DEVICE u32 fp16_pair_from_floats(float low, float high) {
+    u32 pair;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+    return pair;
 }
 /* fused multiply-add and its parts, each rounded once, never contracted by the compiler */
 DEVICE float fma_f32(float a, float b, float c) { return __fmaf_rn(a, b, c); }
@@ -275,36 +287,66 @@ DEVICE void wgmma_commit(void) { asm volatile("wgmma.commit_group.sync.aligned;"
 #define GG_WG_AB_16 "%8, %9"
 #define GG_WG_ACC_16 "%10"
 #define GG_WG_OUT_16(d) GG_WG_OUT8(d, 0)
-#define GG_WG_D_32 GG_WG_R0 GG_WG_R1
+#define GG_WG_D_32 GG_WG_D_16 GG_WG_R1
 #define GG_WG_AB_32 "%16, %17"
 #define GG_WG_ACC_32 "%18"
 #define GG_WG_OUT_32(d) GG_WG_OUT_16(d), GG_WG_OUT8(d, 8)
-#define GG_WG_D_64 GG_WG_R0 GG_WG_R1 GG_WG_R2 GG_WG_R3
+#define GG_WG_D_48 GG_WG_D_32 GG_WG_R2
+#define GG_WG_AB_48 "%24, %25"
+#define GG_WG_ACC_48 "%26"
+#define GG_WG_OUT_48(d) GG_WG_OUT_32(d), GG_WG_OUT8(d, 16)
+#define GG_WG_D_64 GG_WG_D_48 GG_WG_R3
 #define GG_WG_AB_64 "%32, %33"
 #define GG_WG_ACC_64 "%34"
-#define GG_WG_OUT_64(d) GG_WG_OUT_32(d), GG_WG_OUT8(d, 16), GG_WG_OUT8(d, 24)
-#define GG_WG_D_96 GG_WG_R0 GG_WG_R1 GG_WG_R2 GG_WG_R3 GG_WG_R4 GG_WG_R5
+#define GG_WG_OUT_64(d) GG_WG_OUT_48(d), GG_WG_OUT8(d, 24)
+#define GG_WG_D_80 GG_WG_D_64 GG_WG_R4
+#define GG_WG_AB_80 "%40, %41"
+#define GG_WG_ACC_80 "%42"
+#define GG_WG_OUT_80(d) GG_WG_OUT_64(d), GG_WG_OUT8(d, 32)
+#define GG_WG_D_96 GG_WG_D_80 GG_WG_R5
 #define GG_WG_AB_96 "%48, %49"
 #define GG_WG_ACC_96 "%50"
-#define GG_WG_OUT_96(d) GG_WG_OUT_64(d), GG_WG_OUT8(d, 32), GG_WG_OUT8(d, 40)
-#define GG_WG_D_128 GG_WG_R0 GG_WG_R1 GG_WG_R2 GG_WG_R3 GG_WG_R4 GG_WG_R5 GG_WG_R6 GG_WG_R7
+#define GG_WG_OUT_96(d) GG_WG_OUT_80(d), GG_WG_OUT8(d, 40)
+#define GG_WG_D_112 GG_WG_D_96 GG_WG_R6
+#define GG_WG_AB_112 "%56, %57"
+#define GG_WG_ACC_112 "%58"
+#define GG_WG_OUT_112(d) GG_WG_OUT_96(d), GG_WG_OUT8(d, 48)
+#define GG_WG_D_128 GG_WG_D_112 GG_WG_R7
 #define GG_WG_AB_128 "%64, %65"
 #define GG_WG_ACC_128 "%66"
-#define GG_WG_OUT_128(d) GG_WG_OUT_96(d), GG_WG_OUT8(d, 48), GG_WG_OUT8(d, 56)
-#define GG_WG_D_192                                                                                          \
-    GG_WG_R0 GG_WG_R1 GG_WG_R2 GG_WG_R3 GG_WG_R4 GG_WG_R5 GG_WG_R6 GG_WG_R7 GG_WG_R8 GG_WG_R9 GG_WG_R10      \
-        GG_WG_R11
+#define GG_WG_OUT_128(d) GG_WG_OUT_112(d), GG_WG_OUT8(d, 56)
+#define GG_WG_D_144 GG_WG_D_128 GG_WG_R8
+#define GG_WG_AB_144 "%72, %73"
+#define GG_WG_ACC_144 "%74"
+#define GG_WG_OUT_144(d) GG_WG_OUT_128(d), GG_WG_OUT8(d, 64)
+#define GG_WG_D_160 GG_WG_D_144 GG_WG_R9
+#define GG_WG_AB_160 "%80, %81"
+#define GG_WG_ACC_160 "%82"
+#define GG_WG_OUT_160(d) GG_WG_OUT_144(d), GG_WG_OUT8(d, 72)
+#define GG_WG_D_176 GG_WG_D_160 GG_WG_R10
+#define GG_WG_AB_176 "%88, %89"
+#define GG_WG_ACC_176 "%90"
+#define GG_WG_OUT_176(d) GG_WG_OUT_160(d), GG_WG_OUT8(d, 80)
+#define GG_WG_D_192 GG_WG_D_176 GG_WG_R11
 #define GG_WG_AB_192 "%96, %97"
 #define GG_WG_ACC_192 "%98"
-#define GG_WG_OUT_192(d)                                                                                     \
-    GG_WG_OUT_128(d), GG_WG_OUT8(d, 64), GG_WG_OUT8(d, 72), GG_WG_OUT8(d, 80), GG_WG_OUT8(d, 88)
-#define GG_WG_D_256                                                                                          \
-    GG_WG_R0 GG_WG_R1 GG_WG_R2 GG_WG_R3 GG_WG_R4 GG_WG_R5 GG_WG_R6 GG_WG_R7 GG_WG_R8 GG_WG_R9 GG_WG_R10      \
-        GG_WG_R11 GG_WG_R12 GG_WG_R13 GG_WG_R14 GG_WG_R15
+#define GG_WG_OUT_192(d) GG_WG_OUT_176(d), GG_WG_OUT8(d, 88)
+#define GG_WG_D_208 GG_WG_D_192 GG_WG_R12
+#define GG_WG_AB_208 "%104, %105"
+#define GG_WG_ACC_208 "%106"
+#define GG_WG_OUT_208(d) GG_WG_OUT_192(d), GG_WG_OUT8(d, 96)
+#define GG_WG_D_224 GG_WG_D_208 GG_WG_R13
+#define GG_WG_AB_224 "%112, %113"
+#define GG_WG_ACC_224 "%114"
+#define GG_WG_OUT_224(d) GG_WG_OUT_208(d), GG_WG_OUT8(d, 104)
+#define GG_WG_D_240 GG_WG_D_224 GG_WG_R14
+#define GG_WG_AB_240 "%120, %121"
+#define GG_WG_ACC_240 "%122"
+#define GG_WG_OUT_240(d) GG_WG_OUT_224(d), GG_WG_OUT8(d, 112)
+#define GG_WG_D_256 GG_WG_D_240 GG_WG_R15
 #define GG_WG_AB_256 "%128, %129"
 #define GG_WG_ACC_256 "%130"
-#define GG_WG_OUT_256(d)                                                                                     \
-    GG_WG_OUT_192(d), GG_WG_OUT8(d, 96), GG_WG_OUT8(d, 104), GG_WG_OUT8(d, 112), GG_WG_OUT8(d, 120)
+#define GG_WG_OUT_256(d) GG_WG_OUT_240(d), GG_WG_OUT8(d, 120)
 #endif
 
 #endif /* __CUDACC__ */

@@ -54,6 +54,7 @@
 #define X_GATHER (PERMUTE_X ? GATHER_TOKEN : GATHER_NONE)
 #define DY_GATHER (PERMUTE_Y ? GATHER_SLOT : GATHER_NONE)
 #define A_GATHER (OP == OP_FORWARD ? X_GATHER : DY_GATHER)
+#define B_GATHER (OP == OP_DW ? X_GATHER : GATHER_NONE)
 #define OUT_GATHER ((OP == OP_FORWARD && PERMUTE_Y) || (OP == OP_DX && PERMUTE_X) ? GATHER_SLOT : GATHER_NONE)
 
 /* A shared-memory tile is a row of panels of up to 64 columns, so that a panel's row is at most the 128 bytes
@@ -79,21 +80,29 @@ DEVICE u32 tile_offset(int rows, int cols, int row, int chunk) {
 #if DTYPE == 0
 #define round_to_dtype bf16_from_float
 #define float_from_dtype float_from_bf16
+#define round_pair bf16_pair_from_floats
 #define mma_tile mma_tile_bf16
 #else
 #define round_to_dtype fp16_from_float
 #define float_from_dtype float_from_fp16
+#define round_pair fp16_pair_from_floats
 #define mma_tile mma_tile_fp16
 #endif
 
-/* Row of a tensor that goes with row i of expert order. */
-DEVICE i64 gathered_row(const gemm_params *p, int gather, i64 i) {
+/* Row of a tensor that goes with row i of expert order, in two parts, so that the look-up can be made ahead. */
+DEVICE i64 look_up(const gemm_params *p, int gather, i64 i) {
     if (gather == GATHER_NONE) return i;
     i32 slot = p->gather_indices[i];
 #ifdef GG_DEBUG
     if (slot < 0 || slot >= p->M) device_trap();
 #endif
-    return gather == GATHER_SLOT ? slot : slot / p->topk;
+    return slot;
+}
+DEVICE i64 row_of(const gemm_params *p, int gather, i64 looked_up) {
+    return gather == GATHER_TOKEN ? (u32)looked_up / (u32)p->topk : looked_up;
+}
+DEVICE i64 gathered_row(const gemm_params *p, int gather, i64 i) {
+    return row_of(p, gather, look_up(p, gather, i));
 }
 
 #endif

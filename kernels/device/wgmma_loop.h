@@ -1,35 +1,147 @@
-/* wgmma_loop.h: one tile's products with instructions WIDTH columns wide; included once for each width, since the width is
- * part of the instruction's name.
+/* wgmma_loop.h: one tile's products, while the tile before it goes out.
  *
  * One group of instructions stays in flight: a stage is released when the group after it has been issued and only that
- * one is pending, which proves that the stage has been read. */
-#define JOIN_(a, b) a##b
-#define JOIN(a, b) JOIN_(a, b)
+ * one is pending, which proves that the stage has been read. Behind each of the first steps a piece of the tile before is
+ * stored, so that the tensor cores work through an epilogue. */
+#ifndef GG_WGMMA_LOOP_H
+#define GG_WGMMA_LOOP_H
 
-DEVICE void JOIN(multiply_tile_, WIDTH)(float acc[M_TILES][ACC], u32 ring, u32 full, u32 empty,
-                                        ring_position *at, i64 steps, int last_rows, int group, int thread) {
-    u32 previous = 0;
-    for (i64 s = 0; s < steps; s++) {
-        u32 stage = ring + at->slot * STAGE_BYTES;
-        mbarrier_wait(full + 8 * at->slot, at->parity);
-        if (CP_ASYNC_LOADS) fence_proxy_async(); /* cp.async wrote by the ordinary proxy */
-        if (ZEROES_TAIL && s == steps - 1 && last_rows < STEP) zero_tail(stage, last_rows, thread);
-        wgmma_fence();
-        UNROLL for (int k = 0; k < STEP / 16; k++) {
-            UNROLL for (int m = 0; m < M_TILES; m++)
-                wgmma(WIDTH, WGMMA_TYPE, P_MN_MAJOR, Q_MN_MAJOR, acc[m],
-                      p_descriptor(stage, group * M_TILES + m, k), q_descriptor(stage, k), 1);
-        }
-        wgmma_commit();
-        wgmma_wait(1);
-        if (s > 0) release_stage(empty, previous, thread);
-        previous = at->slot;
-        ring_advance(at);
-    }
-    wgmma_wait(0);
-    if (steps > 0) release_stage(empty, previous, thread);
+#include "wgmma_output.h"
+
+/* Shared-memory descriptors for 128-byte swizzle (PTX manual, "matrix descriptor"): address, leading and stride offsets
+ * in units of 16 bytes. K-major: 8 rows are 1024 bytes apart, 16 of the reduction are 32 bytes. MN-major: panels of 64
+ * columns, 8 rows of the reduction 1024 bytes apart, 16 of them 2048 bytes. */
+DEVICE u64 descriptor(u32 address, u32 leading) {
+    return (u64)((address & 0x3ffff) >> 4) | (u64)(leading >> 4) << 16 | (u64)(1024 >> 4) << 32 |
+           (u64)1 << 62;
+}
+DEVICE u64 p_descriptor(u32 stage, int m_tile, int k) {
+    u32 tile = stage + P_OFFSET;
+    return P_MN_MAJOR ? descriptor(tile + (u32)(m_tile * STEP * 128 + k * 2048), STEP * 128)
+                      : descriptor(tile + (u32)(m_tile * 64 * 128 + k * 32), 16);
+}
+DEVICE u64 q_descriptor(u32 stage, int k) {
+    u32 tile = stage + Q_OFFSET;
+    return Q_MN_MAJOR ? descriptor(tile + (u32)(k * 2048), STEP * 128) : descriptor(tile + (u32)(k * 32), 16);
 }
 
-#undef JOIN
-#undef JOIN_
-#undef WIDTH
+/* The instruction's widths: the next that is enough for a tile's rows or columns. Of tokens any number may be left over; of
+ * columns whole panels are loaded. With many more widths the compiler no longer finds registers for products in flight (it says C7511). */
+#if !Q_IS_ROWS || OP == OP_DW
+#define WIDTHS(X) X(64) WIDTHS_FROM_128(X)
+#if Q_SIZE >= 256
+#define WIDTHS_FROM_128(X) X(128) X(192) X(256)
+#elif Q_SIZE >= 128
+#define WIDTHS_FROM_128(X) X(128)
+#else
+#define WIDTHS_FROM_128(X)
+#endif
+#elif Q_SIZE == 64
+#define WIDTHS(X) X(16) X(32) X(64)
+#elif Q_SIZE == 128
+#define WIDTHS(X) X(16) X(32) X(64) X(96) X(128)
+#elif Q_SIZE == 192
+#define WIDTHS(X) X(16) X(32) X(64) X(96) X(128) X(160) X(176) X(192)
+#else
+#define WIDTHS(X) X(16) X(32) X(64) X(96) X(128) X(160) X(176) X(208) X(240) X(256)
+#endif
+
+/* Products number k to end - 1, of 16 of the reduction each, of the stage at `stage`, as one group; `first` overwrites the
+ * accumulators. Width 0 multiplies nothing. */
+DEVICE void multiply(const consumer *c, float acc[M_TILES][ACC], u32 stage, int width, int begin, int end,
+                     int first) {
+    if (width == 0) return;
+#define MULTIPLY(n)                                                                                          \
+    else if (width <= n) {                                                                                   \
+        wgmma_fence();                                                                                       \
+        UNROLL for (int k = begin; k < end; k++) {                                                           \
+            UNROLL for (int m = 0; m < M_TILES; m++) wgmma(n, WGMMA_TYPE, P_MN_MAJOR, Q_MN_MAJOR, acc[m],    \
+                                                           p_descriptor(stage, c->group *M_TILES + m, k),    \
+                                                           q_descriptor(stage, k), !first || k > begin);     \
+        }                                                                                                    \
+        wgmma_commit();                                                                                      \
+    }
+    WIDTHS(MULTIPLY)
+#undef MULTIPLY
+}
+
+/* This warp has read the stage; the producer waits for all of them. */
+DEVICE void release_stage(const consumer *c, u32 slot) {
+    if (c->thread % 32 == 0) mbarrier_arrive(c->empty + 8 * slot);
+}
+
+/* The address of the next stage, once it is full. */
+DEVICE u32 next_stage(const consumer *c, const ring_position *at) {
+    mbarrier_wait(c->full + 8 * at->slot, at->parity);
+    if (CP_ASYNC_LOADS) fence_proxy_async(); /* cp.async wrote by the ordinary proxy */
+    return c->ring + at->slot * STAGE_BYTES;
+}
+
+/* In dW the rows are the reduction: past the expert's last row both operands must be zero (0 x NaN is NaN), but a map
+ * over all experts' rows goes on into the next expert; so far as the last product of 16 rows reads, since none follow.
+ * cp.async has filled with zeros already. */
+#define ZEROES_TAIL (OP == OP_DW && USES_TMA_LOADS)
+DEVICE void zero_rows(u32 tile, int cols, int from, int to, int thread) {
+    u32x4 zero = {0, 0, 0, 0};
+    for (int i = thread; i < (to - from) * (cols / 8); i += CONSUMER_THREADS)
+        smem_store_16(tile + tile_offset(STEP, cols, from + i / (cols / 8), i % (cols / 8)), zero);
+}
+DEVICE void zero_tail(const consumer *c, u32 stage, int from) {
+    int to = (from + 15) / 16 * 16, thread = c->group * GROUP_THREADS + c->thread;
+    if (TMA_A) zero_rows(stage, A_TILE_COLS, from, to, thread);
+    if (TMA_B) zero_rows(stage + A_TILE_BYTES, B_TILE_COLS, from, to, thread);
+    fence_proxy_async();
+    named_sync(BARRIER_CONSUMERS, CONSUMER_THREADS);
+}
+
+/* One step of whole STEP: multiplies the next stage and releases the one before it. */
+DEVICE void multiply_step(const consumer *c, float acc[M_TILES][ACC], ring_position *at, u32 *previous,
+                          int width, int first) {
+    u32 stage = next_stage(c, at);
+    multiply(c, acc, stage, width, 0, STEP / 16, first);
+    wgmma_wait(1);
+    if (!first) release_stage(c, *previous);
+    *previous = at->slot;
+    ring_advance(at);
+}
+
+/* A tile's products, `width` columns of q wide; meanwhile `out`, the tile before it, is stored. */
+DEVICE void multiply_tile(const gemm_params *p, const consumer *c, float acc[M_TILES][ACC], ring_position *at,
+                          int steps, int last_rows, int width, const outgoing *out, u32 *buffer) {
+    u32 previous = 0;
+    int whole = OP == OP_DW ? steps - 1 : steps; /* dW's last step may have few rows */
+    for (int s = 0; s < whole; s++) {
+        multiply_step(c, acc, at, &previous, width, s == 0);
+        UNROLL for (int i = 0; i < SHARE_PIECES; i++) {
+            if (i == s) send_piece(p, c, out, i, buffer);
+        }
+    }
+    if (OP != OP_DW) {
+        UNROLL for (int i = 0; i < SHARE_PIECES; i++) {
+            if (i >= whole) send_piece(p, c, out, i, buffer);
+        }
+        wgmma_wait(0);
+        release_stage(c, previous);
+        return;
+    }
+    if (steps > 0) {
+        u32 stage = next_stage(c, at);
+        if (ZEROES_TAIL && last_rows % 16) zero_tail(c, stage, last_rows);
+        for (int k = 0; k * 16 < last_rows; k++)
+            multiply(c, acc, stage, width, k, k + 1, steps == 1 && k == 0);
+    }
+    /* the stage goes back as soon as its products can be over */
+    UNROLL for (int i = 0; i < SHARE_PIECES; i++) {
+        if (i == SHARE_PIECES / 2) {
+            wgmma_wait(0);
+            if (whole > 0) release_stage(c, previous);
+            if (steps > 0) {
+                release_stage(c, at->slot);
+                ring_advance(at);
+            }
+        }
+        if (i >= whole) send_piece(p, c, out, i, buffer);
+    }
+}
+
+#endif

@@ -10,38 +10,41 @@
 #define COPY_STRIDE(tile_cols) (GROUP_THREADS / COPY_CHUNKS(tile_cols))
 #define COPY_ROWS(tile_rows, tile_cols) ((tile_rows) / COPY_STRIDE(tile_cols))
 
-/* Tensor rows of this thread's tile rows; -1 where the tile is to be zero. */
-DEVICE void find_rows(const gemm_params *p, i32 *rows, int count, int stride, int first, int gather, i64 row,
-                      i64 row_limit) {
-    UNROLL for (int i = 0; i < count; i++) {
-        i64 at = row + first + i * stride;
-        rows[i] = at < row_limit ? (i32)gathered_row(p, gather, at) : -1;
+/* Lanes that copy chunks of the same rows share the look-ups: lane `chunk` of them looks up every chunks-th row, and the
+ * others get it by shuffle. Rows past the last one are that one: what is copied for them is zeroed or never stored. */
+#define OWN_ROWS(count, chunks) (((count) + (chunks)-1) / (chunks))
+DEVICE void find_own_rows(const gemm_params *p, u32 *own, int count, int chunks, int stride, int first,
+                          int chunk, int gather, i64 row, i64 row_limit) {
+    UNROLL for (int i = 0; i < OWN_ROWS(count, chunks); i++) {
+        i64 at = row + first + (i * chunks + chunk) * stride;
+        own[i] = (u32)look_up(p, gather, at < row_limit ? at : row_limit - 1);
     }
 }
-
-/* In dW the rows change with every step. Lanes that copy chunks of the same rows share the look-ups: each finds one row,
- * a step ahead, and the others get it by shuffle. */
-DEVICE i32 find_own_row(const gemm_params *p, int count, int stride, int first, int chunk, int gather,
-                        i64 row, i64 row_limit) {
-    i64 at = row + first + chunk * stride;
-    return chunk < count && at < row_limit ? (i32)gathered_row(p, gather, at) : -1;
-}
-DEVICE void share_rows(i32 *rows, int count, i32 own, int chunk) {
+DEVICE void share_rows(const gemm_params *p, u32 *rows, const u32 *own, int count, int chunks, int chunk,
+                       int gather) {
     int first_lane = (int)threadIdx.x % 32 - chunk; /* of those with the same rows */
-    UNROLL for (int i = 0; i < count; i++) rows[i] = (i32)shuffle((u32)own, first_lane + i);
-}
-
-/* Copies the rows found, as far as `used` rows of the tile; column col on, zero from col_limit. */
-DEVICE void copy_rows(u32 dst, int tile_rows, int tile_cols, const u16 *matrix, i32 ld, const i32 *rows,
-                      int count, int stride, int first, int chunk, int used, i32 col, i32 col_limit) {
-    UNROLL for (int i = 0; i < count; i++) {
-        int r = first + i * stride;
-        if (r >= used) break;
-        int inside = rows[i] >= 0 && col + chunk * 8 < col_limit;
-        cp_async_16(dst + tile_offset(tile_rows, tile_cols, r, chunk),
-                    inside ? matrix + (i64)rows[i] * ld + col + chunk * 8 : matrix, inside ? 16 : 0);
+    UNROLL for (int i = 0; i < count; i += chunks) {
+        u32 row = (u32)row_of(p, gather, own[i / chunks]);
+        UNROLL for (int j = 0; j < chunks && i + j < count; j++) rows[i + j] = shuffle(row, first_lane + j);
     }
 }
+
+/* Copies this thread's chunks of the rows found, as far as `used` rows of the tile, from column col on; zeros from
+ * col_limit and from row `left` of the tile on. */
+DEVICE void copy_rows(u32 dst, int tile_rows, int tile_cols, const u16 *matrix, i32 ld, const u32 *rows,
+                      int first, int chunk, int used, int left, i32 col, i32 col_limit) {
+    const u16 *from = matrix + col + chunk * 8;
+    u32 pitch = (u32)ld * 2; /* bytes, so that an address is one multiply-add of 32-bit factors */
+    int stride = COPY_STRIDE(tile_cols), inside = col + chunk * 8 < col_limit;
+    UNROLL for (int i = 0; i < COPY_ROWS(tile_rows, tile_cols); i++) {
+        if (i * stride % SHORT_BOX == 0 && i * stride >= used) break;
+        cp_async_16(dst + tile_offset(tile_rows, tile_cols, first + i * stride, chunk),
+                    (const u8 *)from + (u64)rows[i] * pitch, inside && first + i * stride < left ? 16 : 0);
+    }
+}
+
+/* Whole boxes, or panels, that cover `inside` of a tile's side. */
+DEVICE int cover(int inside, int box) { return (inside + box - 1) / box * box; }
 
 /* All threads of the producer warpgroup when there are cp.async loads, else one thread. */
 DEVICE void produce(const gemm_params *p, u32 ring, u32 full, u32 empty, int thread) {
@@ -49,80 +52,90 @@ DEVICE void produce(const gemm_params *p, u32 ring, u32 full, u32 empty, int thr
     tile_walk walk;
     output_tile tile;
 #if CP_ASYNC_A
-    int chunk_a = thread % COPY_CHUNKS(A_TILE_COLS), first_a = thread / COPY_CHUNKS(A_TILE_COLS);
-    i32 rows_a[COPY_ROWS(A_TILE_ROWS, A_TILE_COLS)];
+    enum {
+        CHUNKS_A = COPY_CHUNKS(A_TILE_COLS),
+        STRIDE_A = COPY_STRIDE(A_TILE_COLS),
+        COUNT_A = COPY_ROWS(A_TILE_ROWS, A_TILE_COLS)
+    };
+    int chunk_a = thread % CHUNKS_A, first_a = thread / CHUNKS_A;
+    u32 rows_a[COUNT_A], own_a[OWN_ROWS(COUNT_A, CHUNKS_A)];
 #endif
 #if CP_ASYNC_B
-    int chunk_b = thread % COPY_CHUNKS(B_TILE_COLS), first_b = thread / COPY_CHUNKS(B_TILE_COLS);
-    i32 rows_b[COPY_ROWS(B_TILE_ROWS, B_TILE_COLS)];
+    enum {
+        CHUNKS_B = COPY_CHUNKS(B_TILE_COLS),
+        STRIDE_B = COPY_STRIDE(B_TILE_COLS),
+        COUNT_B = COPY_ROWS(B_TILE_ROWS, B_TILE_COLS)
+    };
+    int chunk_b = thread % CHUNKS_B, first_b = thread / CHUNKS_B;
+    u32 rows_b[COUNT_B], own_b[OWN_ROWS(COUNT_B, CHUNKS_B)];
 #endif
     walk_begin(&walk, p);
     while (walk_next(&walk, p, &tile)) {
-        i64 steps = tile_steps(p, &tile);
-        /* whole boxes: what the narrowest sufficient instruction reads is at most that */
-        int rows_used = OP == OP_DW ? STEP : (q_width(p, &tile) + BOX_ROWS - 1) / BOX_ROWS * BOX_ROWS;
+        int steps = tile_steps(p, &tile);
+        if (steps == 0) continue; /* an expert without rows */
+        /* of the tiles of a and b what the output's tile needs */
+        int rows_inside = tile_rows_inside(&tile), cols_inside = tile_cols_inside(p, &tile);
+        int used_cols_a = OP == OP_DW ? cover(rows_inside, 64) : STEP;
+        int used_cols_b = OP == OP_FORWARD ? STEP : cover(cols_inside, 64);
+        i32 cols_a = OP == OP_FORWARD ? p->K : p->N;
+        i64 limit_b = OP == OP_DW ? tile.row_end : p->N;
+        const u16 *b = OP == OP_DW ? p->b : p->b + (i64)tile.expert * p->N * p->K;
+        (void)used_cols_a, (void)used_cols_b, (void)cols_a, (void)limit_b, (void)b;
 #if CP_ASYNC_A
-        if (OP != OP_DW)
-            find_rows(p, rows_a, COPY_ROWS(A_TILE_ROWS, A_TILE_COLS), COPY_STRIDE(A_TILE_COLS), first_a,
-                      A_GATHER, tile.row, tile.row_end);
-        i32 own_a = OP != OP_DW
-                        ? 0
-                        : find_own_row(p, COPY_ROWS(A_TILE_ROWS, A_TILE_COLS), COPY_STRIDE(A_TILE_COLS),
-                                       first_a, chunk_a, A_GATHER, tile.row_begin, tile.row_end);
+        find_own_rows(p, own_a, COUNT_A, CHUNKS_A, STRIDE_A, first_a, chunk_a, A_GATHER,
+                      OP == OP_DW ? tile.row_begin : tile.row, tile.row_end);
+        if (OP != OP_DW) share_rows(p, rows_a, own_a, COUNT_A, CHUNKS_A, chunk_a, A_GATHER);
 #endif
 #if CP_ASYNC_B
-        if (OP == OP_FORWARD) /* the tile's rows of w stay the same in every step */
-            find_rows(p, rows_b, COPY_ROWS(B_TILE_ROWS, B_TILE_COLS), COPY_STRIDE(B_TILE_COLS), first_b,
-                      GATHER_NONE, tile.col, p->N);
-        i32 own_b = OP != OP_DW
-                        ? 0
-                        : find_own_row(p, COPY_ROWS(B_TILE_ROWS, B_TILE_COLS), COPY_STRIDE(B_TILE_COLS),
-                                       first_b, chunk_b, X_GATHER, tile.row_begin, tile.row_end);
+        find_own_rows(p, own_b, COUNT_B, CHUNKS_B, STRIDE_B, first_b, chunk_b, B_GATHER,
+                      OP == OP_DW   ? tile.row_begin
+                      : OP == OP_DX ? 0
+                                    : tile.col,
+                      limit_b);
+        if (OP == OP_FORWARD) share_rows(p, rows_b, own_b, COUNT_B, CHUNKS_B, chunk_b, B_GATHER);
 #endif
-        for (i64 s = 0; s < steps; s++) {
-            i64 along = s * STEP;
+        for (int s = 0; s < steps; s++) {
+            i64 along = (i64)s * STEP;
             u32 stage_a = ring + at.slot * STAGE_BYTES, stage_b = stage_a + A_TILE_BYTES;
             i64 row_a = OP == OP_DW ? tile.row_begin + along : tile.row;
             i64 row_b = OP == OP_FORWARD ? tile.col : OP == OP_DX ? along : tile.row_begin + along;
             i32 col_a = OP == OP_DW ? (i32)tile.row : (i32)along;
             i32 col_b = OP == OP_FORWARD ? (i32)along : tile.col;
+            /* of p a warpgroup's 64 rows; of q what the instruction's width may read */
+            int used_rows_a = OP == OP_DW ? cover(min_i64(tile.row_end - row_a, STEP), BOX_A)
+                                          : cover(rows_inside, Q_IS_ROWS ? BOX_A : 64);
+            int used_rows_b = OP == OP_DX ? STEP : OP == OP_DW ? used_rows_a : cover(cols_inside, BOX_B);
             mbarrier_wait(empty + 8 * at.slot, at.parity ^ 1);
 #if USES_TMA_LOADS
             if (thread == 0) {
                 u32 barrier = full + 8 * at.slot;
-                mbarrier_arrive_expect_tx(barrier,
-                                          (u32)(TMA_A * rows_used * A_TILE_COLS * 2 + TMA_B * B_TILE_BYTES));
+                mbarrier_arrive_expect_tx(barrier, (u32)(TMA_A * used_rows_a * used_cols_a * 2 +
+                                                         TMA_B * used_rows_b * used_cols_b * 2));
                 if (TMA_A)
-                    load_by_tma(stage_a, A_TILE_ROWS, A_TILE_COLS, BOX_ROWS, rows_used, &p->map_a, row_a,
-                                col_a, -1, barrier);
+                    load_by_tma(stage_a, A_TILE_ROWS, A_TILE_COLS, BOX_A, used_rows_a, used_cols_a, &p->map_a,
+                                row_a, col_a, -1, barrier);
                 if (TMA_B)
-                    load_by_tma(stage_b, B_TILE_ROWS, B_TILE_COLS, BOX_ROWS, B_TILE_ROWS, &p->map_b, row_b,
-                                col_b, OP == OP_DW ? -1 : tile.expert, barrier);
+                    load_by_tma(stage_b, B_TILE_ROWS, B_TILE_COLS, BOX_B, used_rows_b, used_cols_b, &p->map_b,
+                                row_b, col_b, OP == OP_DW ? -1 : tile.expert, barrier);
             }
 #endif
 #if CP_ASYNC_A
-            if (OP == OP_DW) {
-                share_rows(rows_a, COPY_ROWS(A_TILE_ROWS, A_TILE_COLS), own_a, chunk_a);
-                own_a = find_own_row(p, COPY_ROWS(A_TILE_ROWS, A_TILE_COLS), COPY_STRIDE(A_TILE_COLS),
-                                     first_a, chunk_a, A_GATHER, row_a + STEP, tile.row_end);
+            if (OP == OP_DW) { /* the next step's rows are looked up while this one's are copied */
+                share_rows(p, rows_a, own_a, COUNT_A, CHUNKS_A, chunk_a, A_GATHER);
+                find_own_rows(p, own_a, COUNT_A, CHUNKS_A, STRIDE_A, first_a, chunk_a, A_GATHER, row_a + STEP,
+                              tile.row_end);
             }
-            copy_rows(stage_a, A_TILE_ROWS, A_TILE_COLS, p->a, OP == OP_FORWARD ? p->K : p->N, rows_a,
-                      COPY_ROWS(A_TILE_ROWS, A_TILE_COLS), COPY_STRIDE(A_TILE_COLS), first_a, chunk_a,
-                      rows_used, col_a, OP == OP_FORWARD ? p->K : p->N);
+            copy_rows(stage_a, A_TILE_ROWS, A_TILE_COLS, p->a, cols_a, rows_a, first_a, chunk_a, used_rows_a,
+                      OP == OP_DW ? min_i64(tile.row_end - row_a, STEP) : ROWS, col_a, cols_a);
 #endif
 #if CP_ASYNC_B
-            if (OP == OP_DX)
-                find_rows(p, rows_b, COPY_ROWS(B_TILE_ROWS, B_TILE_COLS), COPY_STRIDE(B_TILE_COLS), first_b,
-                          GATHER_NONE, row_b, p->N);
-            if (OP == OP_DW) {
-                share_rows(rows_b, COPY_ROWS(B_TILE_ROWS, B_TILE_COLS), own_b, chunk_b);
-                own_b = find_own_row(p, COPY_ROWS(B_TILE_ROWS, B_TILE_COLS), COPY_STRIDE(B_TILE_COLS),
-                                     first_b, chunk_b, X_GATHER, row_b + STEP, tile.row_end);
+            if (OP != OP_FORWARD) {
+                share_rows(p, rows_b, own_b, COUNT_B, CHUNKS_B, chunk_b, B_GATHER);
+                find_own_rows(p, own_b, COUNT_B, CHUNKS_B, STRIDE_B, first_b, chunk_b, B_GATHER, row_b + STEP,
+                              limit_b);
             }
-            copy_rows(stage_b, B_TILE_ROWS, B_TILE_COLS,
-                      OP == OP_DW ? p->b : p->b + (i64)tile.expert * p->N * p->K, p->K, rows_b,
-                      COPY_ROWS(B_TILE_ROWS, B_TILE_COLS), COPY_STRIDE(B_TILE_COLS), first_b, chunk_b,
-                      B_TILE_ROWS, col_b, p->K);
+            copy_rows(stage_b, B_TILE_ROWS, B_TILE_COLS, b, p->K, rows_b, first_b, chunk_b, used_rows_b,
+                      OP == OP_FORWARD ? COLS : min_i64(limit_b - row_b, STEP), col_b, p->K);
 #endif
 #if CP_ASYNC_LOADS
             cp_async_commit_arrive(full + 8 * at.slot);

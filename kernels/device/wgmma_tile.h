@@ -1,28 +1,45 @@
 /* wgmma_tile.h: compile-time facts of a wgmma kernel beside those of tile.h.
  *
- * The instruction multiplies p (64 rows a warpgroup) with q (up to 256 columns, in steps). In forward and dX the weights
- * are p and the tokens q, so that a few tokens cost a narrow instruction instead of a padded tile; the product is the
- * output transposed. In dW p is dy and q is x, both down the expert's rows.
- *            p                        q
- *   forward  w[e] COLS x STEP         x   ROWS x STEP
- *   dX       w[e] STEP x COLS         dy  ROWS x STEP
- *   dW       dy   STEP x ROWS         x   STEP x COLS
- * Macros beside those of tile.h: NUM_WARPS counts the consumers' warps. STEP is 64, the width of a 128-byte swizzle. */
+ * The instruction multiplies p (64 rows a warpgroup) with q (up to 256 columns, in steps of its width). q is the side of
+ * 256 if one is. Else q is the output's rows: in forward and dX the tokens, so that an expert's last few cost a narrow
+ * instruction instead of a padded tile. Where q is the rows, the product is the output transposed. Of the two ways to lay a
+ * tile of 128 x 256 that with the gathered operand on the side of 128 is the faster.
+ *              rows of the output         columns
+ *   forward    x   ROWS x STEP            w[e] COLS x STEP
+ *   dX         dy  ROWS x STEP            w[e] STEP x COLS
+ *   dW         dy  STEP x ROWS            x    STEP x COLS
+ * Macros beside those of tile.h: NUM_WARPS counts the consumers' warps; PIECES of 64 x 64 that a consumer stages at once.
+ * STEP is 64, the width of a 128-byte swizzle. */
 #ifndef GG_WGMMA_TILE_H
 #define GG_WGMMA_TILE_H
 
+#include "tile.h"
+
+/* The twin of wgmma_q_is_rows in plan.c. */
+#if COLS == 256 && ROWS < 256
+#define Q_IS_ROWS 0
+#elif OP == OP_DW && ROWS < 256
+#define Q_IS_ROWS 0
+#else
+#define Q_IS_ROWS 1
+#endif
+#define EVEN_ROWS Q_IS_ROWS
+
 #include "loads.h"
 
-#define TOKENS_ARE_Q (OP != OP_DW)
-#if OP == OP_FORWARD
-#define P_MN_MAJOR 0
-#define Q_MN_MAJOR 0
-#elif OP == OP_DX
-#define P_MN_MAJOR 1
-#define Q_MN_MAJOR 0
-#else
+/* Operands whose reduction runs down their rows are MN-major. */
+#if OP == OP_DW
 #define P_MN_MAJOR 1
 #define Q_MN_MAJOR 1
+#elif OP == OP_DX && Q_IS_ROWS
+#define P_MN_MAJOR 1
+#define Q_MN_MAJOR 0
+#elif OP == OP_DX
+#define P_MN_MAJOR 0
+#define Q_MN_MAJOR 1
+#else
+#define P_MN_MAJOR 0
+#define Q_MN_MAJOR 0
 #endif
 #if DTYPE == 0
 #define WGMMA_TYPE bf16
@@ -30,22 +47,25 @@
 #define WGMMA_TYPE f16
 #endif
 
-#define P_SIZE (TOKENS_ARE_Q ? COLS : ROWS)
-#define Q_SIZE (TOKENS_ARE_Q ? ROWS : COLS)
-#define P_OFFSET (TOKENS_ARE_Q ? A_TILE_BYTES : 0) /* in a stage; a comes first as in mma_sync.cu */
-#define Q_OFFSET (TOKENS_ARE_Q ? 0 : A_TILE_BYTES)
+#define P_SIZE (Q_IS_ROWS ? COLS : ROWS)
+#define Q_SIZE (Q_IS_ROWS ? ROWS : COLS)
+#define P_OFFSET (Q_IS_ROWS ? A_TILE_BYTES : 0) /* in a stage; a comes first as in mma_sync.cu */
+#define Q_OFFSET (Q_IS_ROWS ? 0 : A_TILE_BYTES)
 
 #define GROUP_THREADS 128
 #define CONSUMERS (NUM_WARPS / 4) /* warpgroups that multiply */
 #define CONSUMER_THREADS (CONSUMERS * GROUP_THREADS)
 #define M_TILES (P_SIZE / (64 * CONSUMERS)) /* m64 tiles of a consumer */
 #define ACC (Q_SIZE / 2)                    /* accumulators of one of them, a thread */
-#define BOX_ROWS 64                         /* rows of every TMA box */
+/* Rows of the TMA boxes of a and b; 64 columns each. What may be needed in part comes in short ones. */
+#define SHORT_BOX 32
+#define BOX_A SHORT_BOX
+#define BOX_B (OP == OP_DW ? SHORT_BOX : 64)
 
-/* The ring, then for each consumer two staged pieces of the output (64 x 64), then the barriers. */
+/* The ring, then for each consumer its staged pieces of the output (64 x 64), then the barriers. */
 #define PIECE_BYTES (64 * 64 * 2)
 #define STAGED_OFFSET RING_BYTES
-#define FULL_OFFSET (STAGED_OFFSET + CONSUMERS * 2 * PIECE_BYTES)
+#define FULL_OFFSET (STAGED_OFFSET + CONSUMERS * PIECES * PIECE_BYTES)
 #define EMPTY_OFFSET (FULL_OFFSET + NUM_STAGES * 8)
 
 /* Named barriers: one among all consumers, one for each of them. */
@@ -57,19 +77,38 @@
 #define CP_ASYNC_LOADS (CP_ASYNC_A || CP_ASYNC_B)
 /* Registers after the roles part, with two consumers: 504 of the 512 a warp quarter has. The producer needs more when it
  * gathers: row numbers and addresses. */
-#define PRODUCER_REGISTERS (CP_ASYNC_LOADS ? 72 : 40)
-#define CONSUMER_REGISTERS (CP_ASYNC_LOADS ? 216 : 232)
+#define PRODUCER_REGISTERS (CP_ASYNC_LOADS ? 56 : 40)
+#define CONSUMER_REGISTERS (CP_ASYNC_LOADS ? 224 : 232)
+
+/* What a thread of a consumer warpgroup knows through the whole kernel. */
+typedef struct consumer {
+    u32 ring, full, empty; /* as the producer has them */
+    u32 staged;            /* this group's pieces of the output */
+    int group, thread;     /* of the consumers; in the group */
+} consumer;
 
 DEVICE int min_i64(i64 a, int b) { return a < b ? (int)a : b; }
 
-/* Rows of tokens in this tile (forward, dX), or columns inside the tensor (dW): what q needs to be wide. */
-DEVICE int q_width(const gemm_params *p, const output_tile *tile) {
-    return TOKENS_ARE_Q ? min_i64(tile->row_limit - tile->row, ROWS) : min_i64(p->K - tile->col, COLS);
+/* Rows and columns of the output that the tile has. */
+DEVICE int tile_rows_inside(const output_tile *tile) { return min_i64(tile->row_limit - tile->row, ROWS); }
+DEVICE int tile_cols_inside(const gemm_params *p, const output_tile *tile) {
+    return min_i64((i64)out_cols(p) - tile->col, COLS);
+}
+/* What q needs to be wide, and what is left of p. */
+DEVICE int q_inside(const gemm_params *p, const output_tile *tile) {
+    return Q_IS_ROWS ? tile_rows_inside(tile) : tile_cols_inside(p, tile);
+}
+DEVICE int p_inside(const gemm_params *p, const output_tile *tile) {
+    return Q_IS_ROWS ? tile_cols_inside(p, tile) : tile_rows_inside(tile);
 }
 
-DEVICE i64 tile_steps(const gemm_params *p, const output_tile *tile) {
-    i64 reduction = OP == OP_FORWARD ? p->K : OP == OP_DX ? p->N : tile->row_end - tile->row_begin;
-    return (reduction + STEP - 1) / STEP;
+DEVICE int tile_steps(const gemm_params *p, const output_tile *tile) {
+    u32 reduction = (u32)(OP == OP_FORWARD ? p->K : OP == OP_DX ? p->N : tile->row_end - tile->row_begin);
+    return (int)((reduction + STEP - 1) / STEP);
+}
+/* In dW, of the expert's rows those in the last of so many steps. */
+DEVICE int last_step_rows(const output_tile *tile, int steps) {
+    return steps > 0 ? (int)(tile->row_end - tile->row_begin) - (steps - 1) * STEP : 0;
 }
 
 #endif

@@ -98,6 +98,7 @@ typedef struct sim_kernel {
 #define SIM_EXPORT __attribute__((visibility("default")))
 #define DEVICE static inline __attribute__((unused))
 #define UNROLL
+#define NO_UNROLL
 
 #ifndef SIM_RACE
 #define SIM_RACE 0
@@ -228,6 +229,12 @@ DEVICE float float_from_fp16(u16 bits) {
     if (magnitude >= 0x0f800000u) return float_from_bits(sign | magnitude | 0x7f800000u); /* infinity, NaN */
     return float_from_bits(sign | bits_from_float(float_from_bits(magnitude) * 0x1p112f));
 }
+DEVICE u32 bf16_pair_from_floats(float low, float high) {
+    return bf16_from_float(low) | (u32)bf16_from_float(high) << 16;
+}
+DEVICE u32 fp16_pair_from_floats(float low, float high) {
+    return fp16_from_float(low) | (u32)fp16_from_float(high) << 16;
+}
 /* compiled with -ffp-contract=off, so each of these rounds once */
 DEVICE float fma_f32(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 DEVICE float mul_f32(float a, float b) { return a * b; }
@@ -284,10 +291,19 @@ DEVICE float add_f32(float a, float b) { return a + b; }
 enum {
     SIM_WGMMA_N_16 = 16,
     SIM_WGMMA_N_32 = 32,
+    SIM_WGMMA_N_48 = 48,
     SIM_WGMMA_N_64 = 64,
+    SIM_WGMMA_N_80 = 80,
     SIM_WGMMA_N_96 = 96,
+    SIM_WGMMA_N_112 = 112,
     SIM_WGMMA_N_128 = 128,
+    SIM_WGMMA_N_144 = 144,
+    SIM_WGMMA_N_160 = 160,
+    SIM_WGMMA_N_176 = 176,
     SIM_WGMMA_N_192 = 192,
+    SIM_WGMMA_N_208 = 208,
+    SIM_WGMMA_N_224 = 224,
+    SIM_WGMMA_N_240 = 240,
     SIM_WGMMA_N_256 = 256,
     SIM_WGMMA_TYPE_bf16 = SIM_BF16,
     SIM_WGMMA_TYPE_f16 = SIM_FP16,
