@@ -67,11 +67,10 @@ static void a_device_is_described(void **state) {
     const gg_device *d = gg_cuda_backend.device(f->backend);
     assert_string_equal(d->name, "Fake GPU");
     assert_int_equal(d->cc, 90);
-    /* the made-up attributes are 1000 + their number in cuda.h */
-    assert_int_equal(d->sm_count, 1016);
-    assert_int_equal(d->threads_per_sm, 1039);
-    assert_int_equal(d->smem_per_sm, 1081);
-    assert_int_equal(d->smem_per_block, 1097);
+    assert_int_equal(d->sm_count, 132);
+    assert_int_equal(d->threads_per_sm, 2048);
+    assert_int_equal(d->smem_per_sm, 233472);
+    assert_int_equal(d->smem_per_block, 232448);
     assert_true(d->memory == (uint64_t)141 << 30);
     assert_non_null(strstr(d->driver, "CUDA 13.1"));
 }
