@@ -28,13 +28,21 @@ typedef struct bench_run {
     mg_torch torch;
     mg_bench_row *rows;
     size_t count;
-    bool tunes; /* `moegemm tune` */
+    bool tunes;                 /* `moegemm tune` */
+    char warned[MG_ERROR_SIZE]; /* the latest warning */
 } bench_run;
 
 static int fail(const bench_run *run, const char *error) {
     fflush(stdout);
     fprintf(stderr, "moegemm %s: error: %s\n", run->command, error);
     return MG_EXIT_INTERNAL;
+}
+
+/* Once, however many shapes it befalls. */
+static void warn(bench_run *run, const char *text) {
+    if (!*text || !strcmp(text, run->warned)) return;
+    snprintf(run->warned, sizeof run->warned, "%s", text);
+    fprintf(stderr, "moegemm %s: warning: %s\n", run->command, text);
 }
 
 static mg_timed *enter(rotation *r, mg_timed *slot, gg_status (*launch)(mg_bench *, const mg_timed *),
@@ -74,49 +82,54 @@ static gg_status search(bench_run *run, const mg_bench_item *item, gg_op op, gg_
     return status;
 }
 
+/* What of the planner's answer an item's row tells: pure, before anything is placed. */
 static gg_status choose_configs(bench_run *run, const mg_bench_item *item, rotation *r) {
     mg_bench *b = &run->bench;
-    const mg_bench_options *o = &run->options;
     gg_config configs[MG_MAX_CONFIGS];
     char reason[GG_REASON_SIZE];
     gg_problem dw = item->problem;
     dw.op = GG_DW;
-    gg_config config_dW = gg_default_config(&dw, b->device);
-    r->num_ours = mg_bench_configs(o, &item->problem, b->device, configs, reason);
+    size_t refused;
+    r->num_ours = mg_bench_configs(&run->options, &item->problem, b->device, configs, &refused, reason);
     if (!r->num_ours) {
         snprintf(b->error, sizeof b->error, "%s", reason);
         return GG_ERR_REFUSED;
     }
-    if (o->autotune) {
-        const gg_config usual = configs[0];
-        gg_status status = search(run, item, item->problem.op, &configs[0]);
-        if (!status && item->backward) status = search(run, item, GG_DW, &config_dW);
-        if (status) return status;
-        enter(r, &r->usual, mg_launch_ours, item, &usual)->config_dW = gg_default_config(&dw, b->device);
-    }
+    if (refused)
+        fprintf(stderr, "moegemm %s: warning: %zu of %zu configs refused, the last: %s\n", run->command,
+                refused, refused + r->num_ours, reason);
     for (size_t i = 0; i < r->num_ours; i++)
-        enter(r, &r->ours[i], mg_launch_ours, item, &configs[i])->config_dW = config_dW;
+        enter(r, &r->ours[i], mg_launch_ours, item, &configs[i])->config_dW =
+            gg_default_config(&dw, b->device);
     return GG_OK;
+}
+
+/* With --autotune the searched config, and the default beside it. */
+static gg_status tune(bench_run *run, const mg_bench_item *item, rotation *r) {
+    if (!run->options.autotune) return GG_OK;
+    mg_timed *ours = &r->ours[0];
+    const mg_timed usual = *ours;
+    gg_status status = search(run, item, item->problem.op, &ours->config);
+    if (!status && item->backward) status = search(run, item, GG_DW, &ours->config_dW);
+    if (!status) enter(r, &r->usual, mg_launch_ours, item, &usual.config)->config_dW = usual.config_dW;
+    return status;
 }
 
 /* --- one item --- */
 
-static gg_status fill_rotation(bench_run *run, const mg_bench_item *item, rotation *r) {
+static void add_rivals(bench_run *run, const mg_bench_item *item, rotation *r) {
     mg_bench *b = &run->bench;
-    const mg_bench_options *o = &run->options;
-    gg_status status = choose_configs(run, item, r);
-    if (status) return status;
-    if (o->rivals && item->problem.fusions && !item->backward) {
+    const bool wanted = run->options.rivals && !item->backward && item->problem.T > 0;
+    if (wanted && item->problem.fusions) {
         mg_timed *plain = enter(r, &r->plain, mg_launch_ours, item, NULL);
         mg_bench_plain(&item->problem, &r->ours[0].config, b->device, &plain->problem, &plain->config);
     }
     enter(r, &r->copy, mg_launch_copy, item, NULL);
     if (b->rivals) enter(r, &r->product, mg_launch_product, item, NULL);
-    if (!b->rivals || !o->rivals || item->backward || !item->problem.T) return GG_OK;
+    if (!b->rivals || !wanted) return;
     enter(r, &r->grouped, mg_launch_grouped, item, NULL);
     enter(r, &r->loop, mg_launch_loop, item, NULL);
-    if (mg_rivals_place(b, item, &r->loop) && r->loop.graph == NULL) b->error[0] = 0; /* its launch tells */
-    return GG_OK;
+    mg_rivals_place(b, item, &r->loop); /* what fails there, fails again in its launch */
 }
 
 /* Kernels of the rotation, compiled together. */
@@ -182,14 +195,17 @@ static gg_status time_item(bench_run *run, const mg_bench_item *item) {
     rotation *r = calloc(1, sizeof *r);
     mg_bench_row row = {.item = *item};
     if (!r) return GG_ERR_MEMORY;
-    gg_status status = mg_bench_place(b, item);
-    if (!status) status = fill_rotation(run, item, r);
+    row.status = choose_configs(run, item, r);
+    if (!row.status) row.status = mg_bench_place(b, item);
+    if (!row.status) row.status = tune(run, item, r);
+    gg_status status = row.status;
     if (status) {
         snprintf(row.fault, sizeof row.fault, "%s", b->error);
         row.config = gg_default_config(&item->problem, b->device);
         status = b->backend->ops->synchronize(b->backend) ? status : emit(run, &row);
         goto out;
     }
+    add_rivals(run, item, r);
     build(b, r);
     if ((status = mg_bench_time(b, r->all, r->count, run->options.repeat))) goto out;
     row.limits = limits_of(b, r);
@@ -199,12 +215,12 @@ static gg_status time_item(bench_run *run, const mg_bench_item *item) {
     row.default_us = r->usual.us.median;
     const mg_timed *optional[] = {&r->plain, &r->grouped, &r->loop, &r->copy, &r->product};
     for (size_t i = 0; i < sizeof optional / sizeof *optional; i++)
-        if (optional[i]->fault[0])
-            fprintf(stderr, "moegemm %s: warning: %s\n", run->command, optional[i]->fault);
+        warn(run, optional[i]->fault);
     for (size_t i = 0; i < r->num_ours && !status; i++) {
         row.us = r->ours[i].us;
         row.config = r->ours[i].config;
         row.plain = i ? (mg_spread){0} : r->plain.us; /* which has the first one's tile */
+        row.status = row.us.count ? GG_OK : GG_ERR_LAUNCH;
         memcpy(row.fault, r->ours[i].fault, sizeof row.fault);
         mg_bench_judge(&row);
         row.torch_us = mg_torch_us(&run->torch, item, row.peer_by_bytes, row.limits);
@@ -284,7 +300,7 @@ static int run_bench(const char *command, int argc, char **argv) {
         if (cliffs) code = MG_EXIT_FAILED;
     }
     for (size_t i = 0; i < run.count; i++)
-        if (!run.rows[i].us.count) code = MG_EXIT_FAILED;
+        if (run.rows[i].status && run.rows[i].status != GG_ERR_MEMORY) code = MG_EXIT_FAILED;
     if (!status && run.report) status = close_report(&run);
 out:
     if (status) code = fail(&run, b->error[0] ? b->error : gg_status_string(status));

@@ -48,9 +48,9 @@ void mg_bench_options_free(mg_bench_options *options);
 /* "qwen3 T1024 gemm 1 permute_x bf16" */
 void mg_bench_name(const mg_bench_item *item, char *text, size_t size);
 const char *mg_bench_op(const mg_bench_item *item); /* "forward", "dX", "dW", "backward" */
-/* The configs to try for an item, legal ones alone; 0 with the reason of the last refusal. */
+/* The configs to try for an item, legal ones alone; how many were refused, and the reason of the last. */
 size_t mg_bench_configs(const mg_bench_options *options, const gg_problem *problem, const gg_device *device,
-                        gg_config configs[MG_MAX_CONFIGS], char reason[GG_REASON_SIZE]);
+                        gg_config configs[MG_MAX_CONFIGS], size_t *refused, char reason[GG_REASON_SIZE]);
 /* The same product without permutes, and the same tile for it with the TMA uses that the permute forbade. */
 void mg_bench_plain(const gg_problem *fused, const gg_config *config, const gg_device *device,
                     gg_problem *plain, gg_config *plain_config);
@@ -146,9 +146,10 @@ typedef struct mg_bench_row {
     mg_traffic traffic;
     mg_floor floor;
     const mg_peer *peer;
-    bool peer_by_bytes;        /* which limit its time is scaled by */
-    double best, goal;         /* of the peer, scaled to our limits; 0: unknown */
-    double torch_us;           /* read from --peers, scaled likewise; 0: unknown */
+    bool peer_by_bytes; /* which limit its time is scaled by */
+    double best, goal;  /* of the peer, scaled to our limits; 0: unknown */
+    double torch_us;    /* read from --peers, scaled likewise; 0: unknown */
+    gg_status status;
     char fault[MG_ERROR_SIZE]; /* why us.count is 0 */
 } mg_bench_row;
 
@@ -165,12 +166,11 @@ size_t mg_bench_cliffs(FILE *out, const mg_bench_row *rows, size_t count);
 
 /* What tests/peers/torch_grouped_mm.py wrote. */
 typedef struct mg_torch {
-    json_t *root;
-    mg_limits limits;
+    json_t *root; /* {rows: [{model, E, T, gemm, op, us, copy_gbs, product_tflops}]}; NULL: none */
 } mg_torch;
 gg_status mg_torch_read(mg_torch *torch, const char *path, char error[MG_ERROR_SIZE]);
 void mg_torch_free(mg_torch *torch);
-/* Microseconds of an item, scaled from its limits to `limits`; 0: not in the file. */
+/* Microseconds of an item, scaled from the limits read beside it to `limits`; 0: not in the file. */
 double mg_torch_us(const mg_torch *torch, const mg_bench_item *item, bool by_bytes, mg_limits limits);
 
 #endif

@@ -307,14 +307,20 @@ static size_t combine(const mg_bench_options *o, const gg_config *usual, gg_conf
 }
 
 size_t mg_bench_configs(const mg_bench_options *o, const gg_problem *problem, const gg_device *device,
-                        gg_config configs[MG_MAX_CONFIGS], char reason[GG_REASON_SIZE]) {
+                        gg_config configs[MG_MAX_CONFIGS], size_t *refused, char reason[GG_REASON_SIZE]) {
     const gg_config usual = gg_default_config(problem, device);
     gg_plan plan;
+    char why[GG_REASON_SIZE];
     size_t count = o->num_configs, legal = 0;
     memcpy(configs, o->configs, sizeof o->configs);
     if (!count) count = combine(o, &usual, configs, MG_MAX_CONFIGS);
+    reason[0] = 0;
     for (size_t i = 0; i < count; i++)
-        if (!gg_plan_make(problem, &configs[i], device, &plan, reason)) configs[legal++] = configs[i];
+        if (gg_plan_make(problem, &configs[i], device, &plan, why))
+            memcpy(reason, why, sizeof why);
+        else
+            configs[legal++] = configs[i];
+    *refused = count - legal;
     return legal;
 }
 

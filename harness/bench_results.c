@@ -1,5 +1,6 @@
 /* bench_results.c: what timings mean: floors, ratios, the table, JSON lines, cliffs. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "bench.h"
@@ -83,6 +84,28 @@ void mg_bench_print_row(FILE *out, const mg_bench_row *row) {
     fputc('\n', out);
 }
 
+/* As they were read beside each shape: how far the clock drifted. */
+static void print_limits(FILE *out, const mg_bench_row *rows, size_t count) {
+    const struct {
+        const char *name, *unit;
+        size_t offset;
+    } limits[] = {{"copy", "GB/s", offsetof(mg_limits, gbs)},
+                  {"product", "TFLOP/s", offsetof(mg_limits, tflops)}};
+    double *values = malloc((count + 1) * sizeof *values);
+    for (size_t l = 0; values && l < sizeof limits / sizeof *limits; l++) {
+        size_t known = 0;
+        for (size_t i = 0; i < count; i++) {
+            memcpy(&values[known], (const char *)&rows[i].limits + limits[l].offset, sizeof *values);
+            known += values[known] > 0;
+        }
+        if (!known) continue;
+        const double median = mg_spread_of(values, known).median;
+        fprintf(out, "limit: %s %.0f %s (%.0f to %.0f)\n", limits[l].name, median, limits[l].unit, values[0],
+                values[known - 1]);
+    }
+    free(values);
+}
+
 void mg_bench_print_end(FILE *out, const mg_bench_row *rows, size_t count) {
     size_t compared = 0, ahead = 0, hit = 0, near = 0, fused = 0, cheap = 0, torch = 0, torch_ahead = 0,
            lost = 0;
@@ -107,6 +130,7 @@ void mg_bench_print_end(FILE *out, const mg_bench_row *rows, size_t count) {
             torch_ahead += us <= r->torch_us;
         }
     }
+    print_limits(out, rows, count);
     if (compared)
         fprintf(out, "best peer: at or ahead of it in %zu of %zu; goal: reached in %zu, within 8%% in %zu\n",
                 ahead, compared, hit, near);
