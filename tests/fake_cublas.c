@@ -33,7 +33,10 @@ static int multiply(int op_a, int op_b, int m, int n, int k, float alpha, const 
     return 0;
 }
 
-int cublasCreate_v2(void **handle) { return *handle = (void *)multiply, 0; }
+int cublasCreate_v2(void **handle) {
+    static int made;
+    return *handle = &made, 0;
+}
 int cublasDestroy_v2(void *handle) { return handle ? 0 : WRONG; }
 int cublasGetVersion_v2(void *handle, int *version) { return *version = 130100, handle ? 0 : WRONG; }
 int cublasSetStream_v2(void *handle, void *stream) { return (void)stream, handle ? 0 : WRONG; }

@@ -61,9 +61,9 @@ int cuCtxSynchronize(void) { return S.waits++, S.synchronize_fault; }
 int cuMemAlloc_v2(unsigned long long *address, size_t bytes) {
     if (!bytes) return CUDA_ERROR_INVALID_VALUE;
     if (bytes > S.memory) return 2;
-    S.allocated++;
     *address = (uintptr_t)aligned_alloc(512, (bytes + 511) / 512 * 512);
-    return 0;
+    S.allocated += *address != 0;
+    return *address ? 0 : 2;
 }
 int cuMemFree_v2(unsigned long long address) {
     S.allocated--;
