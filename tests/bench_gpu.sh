@@ -28,7 +28,8 @@ if "$python" -c 'import torch, numpy' 2>/dev/null &&
 else
     echo "bench_gpu.sh: no times of torch ($(tail -n 1 "$out/torch.txt" 2>/dev/null || echo "$python has no torch or no NumPy"))" >&2
 fi
+[ -z "$libraries" ] || export LD_LIBRARY_PATH=${LD_LIBRARY_PATH+$LD_LIBRARY_PATH:}$libraries
 status=0
-LD_LIBRARY_PATH=${LD_LIBRARY_PATH-}${libraries:+:$libraries} timeout 280 "$moegemm" bench --table --report "$out/table" "${peers[@]}" |
+timeout 280 "$moegemm" bench --table --report "$out/table" "${peers[@]}" |
     tee "$out/table.txt" || status=$?
 exit $status

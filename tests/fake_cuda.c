@@ -87,6 +87,7 @@ int cuMemcpyDtoDAsync_v2(unsigned long long to, unsigned long long from, size_t 
 int cuMemsetD32Async(unsigned long long to, unsigned word, size_t count, void *stream) {
     S.stream = stream;
     S.clock += fill_ms;
+    S.flushes += count > LARGE / 4;
     for (size_t i = 0; i < count && count <= LARGE / 4; i++) ((unsigned *)(uintptr_t)to)[i] = word;
     return 0;
 }

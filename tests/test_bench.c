@@ -299,8 +299,9 @@ static void launches_take_turns(void **state) {
                                   "ca"
                                   "ac"); /* warm-ups, then rounds to and fro */
     assert_int_equal(timed[0].us.count, 3);
-    assert_true(timed[0].us.median == 1500); /* the fake's event, without the flush before it */
-    assert_int_equal(timed[1].us.count, 0);  /* one that fails is left out, and says why */
+    assert_int_equal(driver->flushes, 2 * 3); /* before each */
+    assert_true(timed[0].us.median == 1500);  /* the fake's event, without the flush before it */
+    assert_int_equal(timed[1].us.count, 0);   /* one that fails is left out, and says why */
     assert_string_equal(timed[1].fault, "made-up fault");
     driver->synchronize_fault = CUDA_ERROR_ILLEGAL_ADDRESS; /* the device is lost */
     assert_int_equal(mg_bench_time(&b, all, 3, 3), GG_ERR_LAUNCH);
