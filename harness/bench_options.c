@@ -385,7 +385,7 @@ int mg_bench_parse(mg_bench_options *o, const char *command, int argc, char **ar
         {"--table", NULL, "the 24 shapes that peers were measured on, permutes fused", &w->table},
         {"--scaling", NULL, "time against tokens and experts; status 1 if there is a cliff", &w->scaling},
         {"--autotune", NULL, "search the config first (remembered); the default is timed too", &w->autotune},
-        {"--limit", "N", "configs to search (40; 0: all)", &w->limit},
+        {"--limit", "N", "configs to search (0: all)", &w->limit},
         {"--config", "LIST", "configs as the table prints them", &w->config},
         {"--mainloop", "WORD", "mma_sync, wgmma, reference", &w->mainloop},
         {block_options[0], "LIST", "every combination of these is timed", &w->blocks[0]},
@@ -428,7 +428,7 @@ int mg_bench_parse(mg_bench_options *o, const char *command, int argc, char **ar
     o->peers = w->peers;
     o->cache_dir = w->cache_dir;
     o->repeat = (int)read_number(p, "--repeat", w->repeat, 30, 1, 10000);
-    o->limit = (size_t)read_number(p, "--limit", w->limit, 40, 0, 100000);
+    o->limit = (size_t)read_number(p, "--limit", w->limit, 0, 0, 100000);
     o->device = (int)read_number(p, "--device", w->device, 0, 0, 1024);
     if (!p->failed) return 0;
     mg_bench_options_free(o);

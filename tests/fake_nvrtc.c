@@ -2,7 +2,8 @@
 #include <stddef.h>
 #include <string.h>
 
-int nvrtcVersion(int *major, int *minor) { return *major = 13, *minor = 0; }
+/* No real one's, so that no real one's kernels are taken for its own in a cache. */
+int nvrtcVersion(int *major, int *minor) { return *major = 99, *minor = 0; }
 const char *nvrtcGetErrorString(int result) { return result ? "made-up error" : "no error"; }
 int nvrtcCreateProgram(void **program, const char *text, const char *name, int headers,
                        const char *const *texts, const char *const *names) {

@@ -111,5 +111,5 @@ function benchTable(bench) {
     const table = element("table", {}, element("tr", {}, ...columns.map(([head]) => element("th", { scope: "col", className: "dim", textContent: head }))));
     for (const b of bench)
         table.append(element("tr", {}, ...columns.map(([, text]) => element("td", { textContent: text(b) }))));
-    return [title("benchmarks"), table];
+    return [title("benchmarks"), element("div", { className: "wide" }, table)];
 }
