@@ -214,8 +214,7 @@ static gg_status time_item(bench_run *run, const mg_bench_item *item) {
     row.loop = r->loop.us;
     row.default_us = r->usual.us.median;
     const mg_timed *optional[] = {&r->plain, &r->grouped, &r->loop, &r->copy, &r->product};
-    for (size_t i = 0; i < sizeof optional / sizeof *optional; i++)
-        warn(run, optional[i]->fault);
+    for (size_t i = 0; i < sizeof optional / sizeof *optional; i++) warn(run, optional[i]->fault);
     for (size_t i = 0; i < r->num_ours && !status; i++) {
         row.us = r->ours[i].us;
         row.config = r->ours[i].config;

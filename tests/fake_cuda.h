@@ -21,7 +21,7 @@ typedef struct fake_cuda {
     int entered;                                       /* the context made current */
     int waits, waits_of_streams;
     int launches, flushes; /* flushes: fills that are not made */
-    float clock; /* milliseconds */
+    float clock;           /* milliseconds */
     int smem_attribute, smem_attribute_calls;
     unsigned grid, threads, smem;
     uint64_t first_param;
