@@ -129,7 +129,7 @@ static void add_rivals(bench_run *run, const mg_bench_item *item, rotation *r) {
     if (!b->rivals || !wanted) return;
     enter(r, &r->grouped, mg_launch_grouped, item, NULL);
     enter(r, &r->loop, mg_launch_loop, item, NULL);
-    mg_rivals_place(b, item, &r->loop); /* what fails there, fails again in its launch */
+    if (mg_rivals_place(b, item, &r->loop)) warn(run, b->error);
 }
 
 /* Kernels of the rotation, compiled together. */

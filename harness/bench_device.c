@@ -174,11 +174,16 @@ gg_tensors mg_bench_tensors(const mg_bench *b) {
 }
 
 void mg_bench_build(mg_bench *b, const gg_plan *plans, size_t count) {
+    const gg_target target = b->backend->ops->target(b->backend);
+    const char *cache_dir = gg_context_cache_dir(b->context);
     gg_build_job *jobs = calloc(count + 1, sizeof *jobs);
-    for (size_t i = 0; jobs && i < count; i++)
-        jobs[i] = (gg_build_job){.source = gg_plan_source(&plans[i], false),
-                                 .target = b->backend->ops->target(b->backend)};
-    if (jobs) gg_build_many(jobs, count, gg_context_cache_dir(b->context), 0, NULL, NULL);
+    size_t used = 0;
+    for (size_t i = 0; jobs && i < count; i++) {
+        const gg_source source = gg_plan_source(&plans[i], false);
+        if (!gg_is_built(&source, &target, cache_dir))
+            jobs[used++] = (gg_build_job){.source = source, .target = target};
+    }
+    if (jobs) gg_build_many(jobs, used, cache_dir, 0, NULL, NULL);
     free(jobs);
 }
 

@@ -205,8 +205,8 @@ typedef struct search {
     const char *key;
     store *file;
     candidate *items;
-    double *ms; /* of each, 0: none yet */
-    size_t count;
+    double *ms;             /* of each, 0: none yet */
+    size_t count, building; /* building: how many are compiled */
     gg_tune_watch watch;
     void *data;
 } search;
@@ -260,7 +260,7 @@ static bool find_time(const store *s, const char *key, const candidate *c, doubl
 static void built(const gg_build_job *job, size_t finished, void *data) {
     (void)job;
     const search *s = data;
-    tell(s, "compiling", finished, s->count);
+    tell(s, "compiling", finished, s->building);
 }
 
 /* Compiles in parallel what is not timed yet. A kernel that fails here fails again, with its error, when it
@@ -268,10 +268,12 @@ static void built(const gg_build_job *job, size_t finished, void *data) {
 static void build_ahead(search *s) {
     gg_build_job *jobs = calloc(s->count, sizeof *jobs); /* none: nothing is built ahead */
     size_t used = 0;
-    for (size_t i = 0; jobs && i < s->count; i++)
-        if (!(s->ms[i] > 0))
-            jobs[used++] = (gg_build_job){.source = gg_plan_source(&s->items[i].plan, s->context->debug),
-                                          .target = s->context->target};
+    for (size_t i = 0; jobs && i < s->count; i++) {
+        const gg_source source = gg_plan_source(&s->items[i].plan, s->context->debug);
+        if (s->ms[i] > 0 || gg_is_built(&source, &s->context->target, s->context->cache_dir)) continue;
+        jobs[used++] = (gg_build_job){.source = source, .target = s->context->target};
+    }
+    s->building = used;
     if (jobs) gg_build_many(jobs, used, s->context->cache_dir, 0, built, s);
     free(jobs);
 }
