@@ -1,7 +1,6 @@
 /* bench.c: `moegemm bench` and `moegemm tune`: times shapes one after the other and prints each as it is done. */
 #include "bench.h"
 
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -28,7 +27,6 @@ typedef struct bench_run {
     mg_torch torch;
     mg_bench_row *rows;
     size_t count;
-    bool tunes;                 /* `moegemm tune` */
     char warned[MG_ERROR_SIZE]; /* the latest warning */
 } bench_run;
 
@@ -257,7 +255,7 @@ static gg_status close_report(bench_run *run) {
     return status;
 }
 
-/* `moegemm tune`: how far the default configs are from the best. */
+/* How far the default configs are from the best. */
 static void print_tuned(const bench_run *run) {
     size_t near = 0, count = 0;
     double worst = 0;
@@ -272,12 +270,11 @@ static void print_tuned(const bench_run *run) {
 }
 
 static int run_bench(const char *command, int argc, char **argv) {
-    bench_run run = {.command = command, .tunes = !strcmp(command, "tune")};
+    bench_run run = {.command = command};
     mg_bench *b = &run.bench;
     int code = MG_EXIT_OK;
     const int parsed = mg_bench_parse(&run.options, command, argc, argv);
     if (parsed) return parsed < 0 ? mg_arguments_status(parsed) : MG_EXIT_USAGE;
-    if (run.tunes) run.options.autotune = true;
     gg_status status = GG_OK;
     if (run.options.peers) status = mg_torch_read(&run.torch, run.options.peers, b->error);
     if (!status) status = mg_bench_open(b, &run.options);

@@ -275,9 +275,9 @@ static void read_configs(parser *p) {
     if (w->config && !each_word(w->config, take_config, o, bad))
         fail(p, "bad config '%s': expected a text like wgmma-bm256-bn128-bk64-w8-s4-tma-x-w-store", bad);
     if (w->config && any) fail(p, "--config says all: leave out the options of its parts");
-    o->autotune = w->autotune;
+    o->autotune = w->autotune || !strcmp(p->arguments->command, "tune");
     if (o->autotune && (any || w->config))
-        fail(p, "--autotune finds the config: leave out %s", w->config ? "--config" : "its parts");
+        fail(p, "--autotune and tune find the config: leave out %s", w->config ? "--config" : "its parts");
     for (size_t i = 0; i < o->count && (any || w->config); i++)
         if (o->items[i].backward) fail(p, "backward runs two products: give configs to dX and dW");
 }

@@ -115,6 +115,13 @@ name="a benchmark on made-up libraries of a GPU"
 run env LD_LIBRARY_PATH="$subjects/../fakes" "$moegemm" bench --table --gemm 1 --json --cache-dir "$work/fakes"
 is 0 && { [ "$(grep -c '^{"type":"bench"' "$work/out")" = 12 ] || fail "not 12 lines"; } && out_has '"goal_us":' && err_lines 0 && done_with
 
+name="the script for a GPU on made-up libraries"
+run env LD_LIBRARY_PATH="$subjects/../fakes" MOEGEMM_CACHE="$work/fakes" bash "$source/tests/bench_gpu.sh" "$work/speeds" "$moegemm" false
+is 0 && err_has "no times of torch" && out_has "best peer: at or ahead of it in" && done_with
+for file in doctor.txt table.txt table/results.jsonl table/report.html; do
+    [ -s "$work/speeds/$file" ] || fail "no $file"
+done
+
 name="tuning on made-up libraries of a GPU"
 run env LD_LIBRARY_PATH="$subjects/../fakes" "$moegemm" tune --E 4 --N 128 --K 128 --limit 3 --alone --cache-dir "$work/fakes"
 is 0 && err_has "3 configs in" && out_has "default / tuned: within 5% in 1 of 1" &&

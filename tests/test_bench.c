@@ -117,7 +117,7 @@ static void wrong_arguments_are_named(void **state) {
         {"--config wgmma", "bad config 'wgmma': expected a text like wgmma-bm"},
         {"--config wgmma-bm64-bn64-bk64-w8-s4 --num_warps 4",
          "--config says all: leave out the options of its parts"},
-        {"--autotune --num_warps 4", "--autotune finds the config: leave out its parts"},
+        {"--autotune --num_warps 4", "--autotune and tune find the config: leave out its parts"},
         {"--no_tma --use_tma_store", "--no_tma beside a use of TMA: leave one out"},
         {"--mode backward --num_warps 4", "backward runs two products: give configs to dX and dW"},
         {"--repeat 0", "bad number '0' for --repeat: expected 1 to 10000"},
