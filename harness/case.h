@@ -7,7 +7,7 @@
 
 /* Harness functions return gg_status too; messages for people go through `error` buffers, one line, no full
  * stop. */
-enum { MG_ERROR_SIZE = 512, MG_ID_SIZE = 320, MG_KEY_SIZE = 128 };
+enum { MG_ERROR_SIZE = 512, MG_ID_SIZE = 320, MG_KEY_SIZE = 128, MG_CONFIG_SIZE = 64 };
 
 /* Data classes (DESIGN of the corpus: golden/README.md). */
 #define MG_CLASSES(X)                                                                                        \
@@ -114,6 +114,11 @@ size_t mg_case_id(const mg_case *c, char id[MG_ID_SIZE]);
 
 /* The gg_problem of a case for one op of it (an autograd case has three). */
 gg_problem mg_case_problem(const mg_case *c, gg_op op);
+
+/* "wgmma-bm256-bn128-bk64-w8-s4-tma-x-w-store", and back; parse is false for any other text. */
+void mg_config_text(const gg_config *config, char text[MG_CONFIG_SIZE]);
+bool mg_config_parse(const char *text, gg_config *config);
+bool mg_mainloop_parse(const char *text, size_t length, gg_mainloop *mainloop);
 
 /* Multiply-adds of all launches of a case, once; what the simulator's work limit bounds. 0 for a refusal. */
 double mg_case_work(const mg_case *c);

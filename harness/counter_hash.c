@@ -13,7 +13,7 @@ uint64_t mg_splitmix64(uint64_t x) {
     return z ^ z >> 31;
 }
 
-static uint64_t fnv1a64(const char *text) {
+uint64_t mg_name_hash(const char *text) {
     uint64_t value = 0xCBF29CE484222325u;
     for (; *text; text++) value = (value ^ (unsigned char)*text) * 0x100000001B3u;
     return value;
@@ -22,10 +22,10 @@ static uint64_t fnv1a64(const char *text) {
 uint64_t mg_tensor_seed(const mg_problem *problem, mg_class cls, const char *tensor, uint64_t user_seed) {
     char name[MG_KEY_SIZE + 64];
     snprintf(name, sizeof name, "%s/%s/%s", problem->key, mg_class_name(cls), tensor);
-    return fnv1a64(name) ^ (user_seed ? mg_splitmix64(user_seed) : 0);
+    return mg_name_hash(name) ^ (user_seed ? mg_splitmix64(user_seed) : 0);
 }
 
-uint64_t mg_hash_key(mg_hash_output output) { return fnv1a64(mg_hash_output_name(output)); }
+uint64_t mg_hash_key(mg_hash_output output) { return mg_name_hash(mg_hash_output_name(output)); }
 
 static float power_of_two(int exponent) {
     float value = 1;

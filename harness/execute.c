@@ -261,14 +261,6 @@ gg_status mg_run_once(mg_run *run, int number, int set, bool against_first, bool
 
 /* --- autotune --- */
 
-static void describe_config(const gg_config *c, char out[64]) {
-    static const char *const tma[] = {"-x", "-w", "-dy", "-store"}; /* in the order of the flags' bits */
-    int used = snprintf(out, 64, "%s-bm%d-bn%d-bk%d-w%d-s%d%s", gg_mainloop_name(c->mainloop), c->block_m,
-                        c->block_n, c->block_k, c->num_warps, c->num_stages, c->tma ? "-tma" : "");
-    for (int i = 0; i < 4 && used < 64; i++)
-        if (c->tma & 1u << i) used += snprintf(out + used, 64 - (size_t)used, "%s", tma[i]);
-}
-
 static gg_status tune_op(mg_run *run, gg_op op) {
     mg_executor *x = run->x;
     const gg_problem problem = mg_case_problem(run->c, op);
@@ -292,7 +284,7 @@ static gg_status tune_op(mg_run *run, gg_op op) {
 static gg_status tune(mg_run *run) {
     gg_status status = GG_OK;
     for (size_t i = 0; i < run->num_ops && status == GG_OK; i++) status = tune_op(run, run->ops[i]);
-    if (status == GG_OK) describe_config(&run->configs[run->c->function.op], run->result->config);
+    if (status == GG_OK) mg_config_text(&run->configs[run->c->function.op], run->result->config);
     return status;
 }
 

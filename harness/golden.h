@@ -7,6 +7,7 @@
 
 /* --- counter hash (golden/README.md defines it; gen/counter_hash.py is its twin) --- */
 uint64_t mg_splitmix64(uint64_t x);
+uint64_t mg_name_hash(const char *text); /* FNV-1a-64 */
 /* seed of one tensor: FNV-1a over "key/class/tensor", xor splitmix64(user_seed) when user_seed != 0 */
 uint64_t mg_tensor_seed(const mg_problem *problem, mg_class cls, const char *tensor, uint64_t user_seed);
 /* elements [start, start+count) of a tensor's data as 16-bit patterns; start a multiple of 8 */

@@ -217,8 +217,11 @@ static gg_status import_run(mg_history *h, const char *path, size_t *added, char
     int64_t run;
     if (stat(path, &info) || !mg_runset_key(path, key) || knows(h, key, info.st_size)) return GG_OK;
     if (mg_runset_load(&set, path, ignored)) return GG_OK; /* not a run's file after all */
-    gg_status status = mg_history_add(h, &set, path, &run, error);
-    *added += !status;
+    gg_status status = GG_OK;
+    if (set.count) { /* measurements alone have no past */
+        status = mg_history_add(h, &set, path, &run, error);
+        *added += !status;
+    }
     mg_runset_free(&set);
     return status;
 }

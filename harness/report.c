@@ -280,6 +280,11 @@ gg_status mg_report_add(mg_report *report, const char *id, const mg_case *c, con
     return status ? status : mg_report_sync(report, false, error);
 }
 
+gg_status mg_report_add_json(mg_report *report, json_t *value, char error[MG_ERROR_SIZE]) {
+    gg_status status = write_line(report, value, error);
+    return status ? status : mg_report_sync(report, false, error);
+}
+
 gg_status mg_report_sync(mg_report *report, bool now, char error[MG_ERROR_SIZE]) {
     if (!report->dirty || (!now && mg_now() - report->synced < 1)) return GG_OK;
     /* EINVAL: a pipe or a device has nothing to put on a disk */

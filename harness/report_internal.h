@@ -20,6 +20,9 @@ typedef enum mg_line {
 /* Next line of the file that is whole and known, parsed (free with json_decref), NULL at the end. */
 json_t *mg_line_next(FILE *in, mg_line *kind);
 
+/* One line of any kind, after the header; takes `value`. */
+gg_status mg_report_add_json(mg_report *report, json_t *value, char error[MG_ERROR_SIZE]);
+
 /* "cannot write 'PATH': REASON (fix)" from errno; returns GG_ERR_IO. */
 gg_status mg_cannot_write(const char *path, char error[MG_ERROR_SIZE]);
 

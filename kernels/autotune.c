@@ -16,7 +16,19 @@
 #include "backend/build.h"
 #include "context.h"
 
-enum { TIMINGS = 5, KEY_SIZE = 384, CONFIG_SIZE = 64, LINE_SIZE = 640 };
+enum {
+    TRIALS = 3, /* timings that decide whether a candidate is worth more: their median outlives one outlier */
+    TIMINGS = 5,   /* of a candidate that is */
+    FINALISTS = 6, /* candidates compared once more */
+    ROUNDS = 11,   /* of that comparison */
+    KEY_SIZE = 384,
+    CONFIG_SIZE = 64,
+    LINE_SIZE = 640
+};
+/* Times the fastest so far: not worth a second timing (no hiccup makes so much), nor more than the trials. */
+#define ABSURD 3
+#define HOPELESS 1.5
+#define CLOSE 1.1 /* times the fastest of all: a finalist */
 
 /* --- the file --- */
 
@@ -188,22 +200,56 @@ static int by_value(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* Median with a cold L2: between the launches of a model other layers have used it. */
-static gg_status time_plan(gg_context *context, const gg_plan *plan, const gg_tensors *tensors, double *ms) {
-    gg_backend *backend = context->backend;
+/* What a search has at hand. */
+typedef struct search {
+    gg_context *context;
+    const gg_tensors *tensors;
+    const char *key;
+    store *file;
+    candidate *items;
+    double *ms;             /* of each, 0: none yet */
+    size_t count, building; /* building: how many are compiled */
+    gg_tune_watch watch;
+    void *data;
+} search;
+
+static void tell(const search *s, const char *stage, size_t done, size_t total) {
+    if (s->watch) s->watch(s->data, stage, done, total);
+}
+
+/* One launch with a cold L2: between the launches of a model other layers have used it. */
+static gg_status time_once(const search *s, const gg_plan *plan, float *ms) {
+    gg_backend *backend = s->context->backend;
     const gg_backend_ops *ops = backend->ops;
-    float times[TIMINGS];
-    gg_status status = gg_launch(context, plan, tensors, NULL); /* loads the kernel, warms up */
+    gg_status status = ops->flush_cache(backend);
+    if (!status) status = ops->timer_start(backend);
+    if (status) return gg_fail_backend(s->context, status, "timing");
+    if ((status = gg_launch(s->context, plan, s->tensors, NULL))) return status;
+    return gg_fail_backend(s->context, ops->timer_stop(backend, ms), "timing");
+}
+
+static double median(float *times, int count) {
+    qsort(times, (size_t)count, sizeof *times, by_value);
+    return (double)times[count / 2];
+}
+
+/* A few timings, and more of a plan that is not hopeless beside `fastest` (0: none yet). */
+static gg_status time_plan(const search *s, const gg_plan *plan, double fastest, double *ms) {
+    float times[TIMINGS], ordered[TRIALS];
+    gg_status status = gg_launch(s->context, plan, s->tensors, NULL); /* loads the kernel, warms up */
     if (status) return status;
-    if ((status = ops->synchronize(backend))) return gg_fail_backend(context, status, "timing");
+    status = s->context->backend->ops->synchronize(s->context->backend);
+    if (status) return gg_fail_backend(s->context, status, "timing");
     for (int i = 0; i < TIMINGS; i++) {
-        if ((status = ops->flush_cache(backend)) || (status = ops->timer_start(backend)))
-            return gg_fail_backend(context, status, "timing");
-        if ((status = gg_launch(context, plan, tensors, NULL))) return status;
-        if ((status = ops->timer_stop(backend, &times[i]))) return gg_fail_backend(context, status, "timing");
+        if (i == 1 && fastest > 0 && (*ms = (double)times[0]) > ABSURD * fastest) return GG_OK;
+        if (i == TRIALS) {
+            memcpy(ordered, times, sizeof ordered);
+            *ms = median(ordered, TRIALS);
+            if (fastest > 0 && *ms > HOPELESS * fastest) return GG_OK;
+        }
+        if ((status = time_once(s, plan, &times[i]))) return status;
     }
-    qsort(times, TIMINGS, sizeof *times, by_value);
-    *ms = times[TIMINGS / 2];
+    *ms = median(times, TIMINGS);
     return GG_OK;
 }
 
@@ -214,79 +260,139 @@ static bool find_time(const store *s, const char *key, const candidate *c, doubl
     return rest && sscanf(rest, "%lf", ms) == 1;
 }
 
+static void built(const gg_build_job *job, size_t finished, void *data) {
+    (void)job;
+    const search *s = data;
+    tell(s, "compiling", finished, s->building);
+}
+
 /* Compiles in parallel what is not timed yet. A kernel that fails here fails again, with its error, when it
  * is timed. */
-static void build_ahead(gg_context *context, const store *s, const char *key, const candidate *candidates,
-                        size_t count) {
-    gg_build_job *jobs = calloc(count, sizeof *jobs); /* none: nothing is built ahead */
+static void build_ahead(search *s) {
+    gg_build_job *jobs = calloc(s->count, sizeof *jobs); /* none: nothing is built ahead */
     size_t used = 0;
-    double ms;
-    for (size_t i = 0; jobs && i < count; i++)
-        if (!find_time(s, key, &candidates[i], &ms))
-            jobs[used++] = (gg_build_job){.source = gg_plan_source(&candidates[i].plan, context->debug),
-                                          .target = context->target};
+    for (size_t i = 0; jobs && i < s->count; i++) {
+        const gg_source source = gg_plan_source(&s->items[i].plan, s->context->debug);
+        if (s->ms[i] > 0 || gg_is_built(&source, &s->context->target, s->context->cache_dir)) continue;
+        jobs[used++] = (gg_build_job){.source = source, .target = s->context->target};
+    }
+    s->building = used;
+    if (jobs) gg_build_many(jobs, used, s->context->cache_dir, 0, built, s);
     free(jobs);
 }
 
-gg_status gg_autotune(gg_context *context, const gg_problem *problem, const gg_tensors *tensors, size_t limit,
-                      gg_config *best, size_t *measured) {
+/* Times each candidate that the file does not know. A config that does not run loses; a device that no longer answers ends
+ * the search. GG_OK although `*skipped` tells why one did not run. */
+static gg_status time_all(search *s, size_t *timed, gg_status *skipped) {
+    double fastest = 0;
+    for (size_t i = 0; i < s->count; i++) {
+        candidate *c = &s->items[i];
+        tell(s, "timing", i, s->count);
+        if (!(s->ms[i] > 0)) {
+            if ((*skipped = time_plan(s, &c->plan, fastest, &s->ms[i]))) {
+                s->ms[i] = 0;
+                if (s->context->backend->ops->synchronize(s->context->backend)) return *skipped;
+                continue;
+            }
+            ++*timed;
+            gg_status status =
+                store_append(s->context, s->file, "time", s->key, c->config, c->digest, s->ms[i], 1);
+            if (status) return status;
+        }
+        if (fastest == 0 || s->ms[i] < fastest) fastest = s->ms[i];
+    }
+    return GG_OK;
+}
+
+static size_t fastest_of(const double *ms, size_t count) {
+    size_t fastest = count;
+    for (size_t i = 0; i < count; i++)
+        if (ms[i] > 0 && (fastest == count || ms[i] < ms[fastest])) fastest = i;
+    return fastest;
+}
+
+/* Those close to the fastest once more, in turn, so that a clock that drifts hits all alike. */
+static gg_status compare_finalists(search *s, size_t fastest, size_t *winner) {
+    float times[FINALISTS][ROUNDS];
+    double finals[FINALISTS];
+    size_t who[FINALISTS], finalists = 0;
+    double *left = malloc(s->count * sizeof *left);
+    *winner = fastest;
+    if (!left) return GG_OK; /* the first answer stands */
+    memcpy(left, s->ms, s->count * sizeof *left);
+    for (size_t at; finalists < FINALISTS && (at = fastest_of(left, s->count)) < s->count; left[at] = 0) {
+        if (left[at] > CLOSE * s->ms[fastest]) break;
+        who[finalists++] = at;
+    }
+    free(left);
+    if (finalists < 2) return GG_OK;
+    for (int round = 0; round < ROUNDS; round++) {
+        tell(s, "comparing", (size_t)round, ROUNDS);
+        for (size_t i = 0; i < finalists; i++) {
+            gg_status status = time_once(s, &s->items[who[i]].plan, &times[i][round]);
+            if (status) return status;
+        }
+    }
+    for (size_t i = 0; i < finalists; i++) finals[i] = median(times[i], ROUNDS);
+    const size_t first = fastest_of(finals, finalists);
+    if (first == finalists) return GG_OK;
+    *winner = who[first];
+    s->ms[*winner] = finals[first];
+    return GG_OK;
+}
+
+gg_status gg_autotune_watched(gg_context *context, const gg_problem *problem, const gg_tensors *tensors,
+                              size_t limit, gg_config *best, size_t *measured, gg_tune_watch watch,
+                              void *data) {
     char key[KEY_SIZE];
     size_t count, fastest, timed = 0;
-    double fastest_ms = 0;
-    candidate *candidates = NULL, fallback;
+    candidate fallback;
     gg_config *configs = NULL;
-    store s = {.fd = -1};
+    store file = {.fd = -1};
+    search s = {
+        .context = context, .tensors = tensors, .key = key, .file = &file, .watch = watch, .data = data};
     if (measured) *measured = 0;
 
     *best = gg_default_config(problem, gg_get_device(context));
     gg_status status = candidate_make(context, problem, best, &fallback), skipped = GG_OK;
     if (status || fallback.plan.empty) return status;
-    if ((status = store_open(context, true, &s))) return status;
+    if ((status = store_open(context, true, &file))) return status;
     configs = candidate_configs(context, problem, limit, &count);
-    candidates = configs ? calloc(count + 1, sizeof *candidates) : NULL;
-    if (!candidates) {
+    s.items = configs ? calloc(count + 1, sizeof *s.items) : NULL;
+    s.ms = configs ? calloc(count + 1, sizeof *s.ms) : NULL;
+    s.count = count;
+    if (!s.items || !s.ms) {
         status = gg_fail(context, GG_ERR_MEMORY, "out of memory");
         goto out;
     }
-    if (count == 0 || find_best(context, &s, problem, count, best)) goto out;
+    if (count == 0 || find_best(context, &file, problem, count, best)) goto out;
 
     problem_key(context, problem, key);
-    for (size_t i = 0; i < count; i++)
-        if ((status = candidate_make(context, problem, &configs[i], &candidates[i]))) goto out;
-    build_ahead(context, &s, key, candidates, count);
-    fastest = count;
     for (size_t i = 0; i < count; i++) {
-        candidate *c = &candidates[i];
-        double ms;
-        if (!find_time(&s, key, c, &ms)) {
-            if ((skipped = time_plan(context, &c->plan, tensors, &ms))) {
-                /* a config that does not run loses; a device that no longer answers ends the search */
-                if (context->backend->ops->synchronize(context->backend)) {
-                    status = skipped;
-                    goto out;
-                }
-                continue;
-            }
-            timed++;
-            if ((status = store_append(context, &s, "time", key, c->config, c->digest, ms, 1))) goto out;
-        }
-        if (fastest == count || ms < fastest_ms) {
-            fastest = i;
-            fastest_ms = ms;
-        }
+        if ((status = candidate_make(context, problem, &configs[i], &s.items[i]))) goto out;
+        find_time(&file, key, &s.items[i], &s.ms[i]);
     }
-    if (fastest == count) {
+    build_ahead(&s);
+    if ((status = time_all(&s, &timed, &skipped))) goto out;
+    if ((fastest = fastest_of(s.ms, count)) == count) {
         status = skipped;
         goto out;
     }
+    if ((status = compare_finalists(&s, fastest, &fastest))) goto out;
     *best = configs[fastest];
-    status = store_append(context, &s, "best", key, candidates[fastest].config, candidates[fastest].digest,
-                          fastest_ms, count);
+    status = store_append(context, &file, "best", key, s.items[fastest].config, s.items[fastest].digest,
+                          s.ms[fastest], count);
     gg_forget_configs(context);
 out:
     if (measured) *measured = timed;
-    store_close(&s);
-    free(candidates);
+    store_close(&file);
+    free(s.items);
+    free(s.ms);
     free(configs);
     return status;
+}
+
+gg_status gg_autotune(gg_context *context, const gg_problem *problem, const gg_tensors *tensors, size_t limit,
+                      gg_config *best, size_t *measured) {
+    return gg_autotune_watched(context, problem, tensors, limit, best, measured, NULL, NULL);
 }

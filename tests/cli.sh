@@ -100,6 +100,34 @@ name="a subject that is not there"
 simulate --subject "$work/none.so" "$one"
 { [ "$status" = 3 ] || [ "$status" = 4 ] || fail "exit status $status"; } && err_has "none.so" && err_lines 2 && done_with
 
+# --- benchmarks ------------------------------------------------------------------------------------------------
+name="a benchmark needs a GPU"
+if ! "$moegemm" doctor | grep -q 'compute capability 9'; then
+    run "$moegemm" bench
+    is 3 && err_has "timings need a GPU" && err_lines 1
+fi && done_with
+
+name="a benchmark's wrong argument"
+run "$moegemm" bench --model gpt
+is 4 && err_has "unknown word 'gpt' for --model: expected qwen3, llama4" && err_lines 2 && done_with
+
+name="a benchmark on made-up libraries of a GPU"
+run env LD_LIBRARY_PATH="$subjects/../fakes" "$moegemm" bench --table --gemm 1 --json --cache-dir "$work/fakes"
+is 0 && { [ "$(grep -c '^{"type":"bench"' "$work/out")" = 12 ] || fail "not 12 lines"; } && out_has '"goal_us":' && err_lines 0 && done_with
+
+name="the script for a GPU on made-up libraries"
+run env LD_LIBRARY_PATH="$subjects/../fakes" MOEGEMM_CACHE="$work/fakes" bash "$source/tests/bench_gpu.sh" "$work/speeds" "$moegemm" false
+is 0 && err_has "no times of torch" && out_has "best peer: at or ahead of it in" && done_with
+for file in doctor.txt table.txt table/results.jsonl table/report.html; do
+    [ -s "$work/speeds/$file" ] || fail "no $file"
+done
+
+name="tuning on made-up libraries of a GPU"
+run env LD_LIBRARY_PATH="$subjects/../fakes" "$moegemm" tune --E 4 --N 128 --K 128 --limit 3 --alone --cache-dir "$work/fakes"
+is 0 && err_has "3 configs in" && out_has "default / tuned: within 5% in 1 of 1" &&
+    run env LD_LIBRARY_PATH="$subjects/../fakes" "$moegemm" tune --E 4 --N 128 --K 128 --limit 3 --alone --cache-dir "$work/fakes" &&
+    is 0 && err_lines 0 && done_with
+
 # --- damaged goldens: never a pass -----------------------------------------------------------------------------
 cp -r "$source/golden" "$work/golden"
 golden=$work/golden

@@ -1,12 +1,17 @@
 /* fake_cuda.c: a made-up libcuda.so.1 whose device memory is the host's: it lets the cuda backend be tested
- * where there is no GPU. Device kernels do not run. */
+ * where there is no GPU. Device kernels do not run, and fills and copies of more than a mebibyte are not made; a clock
+ * advances with what is asked for. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "fake_cuda.h"
 
-fake_cuda fake_cuda_state = {.devices = 2, .cc_major = 9, .cc_minor = 0, .memory = 1 << 20};
+fake_cuda fake_cuda_state = {.devices = 2, .cc_major = 9, .cc_minor = 0, .memory = (size_t)1 << 40};
 #define S fake_cuda_state
+
+/* Milliseconds by which work advances the clock; time between two events is what passed and a constant. */
+enum { LARGE = 1 << 20 };
+static const float launch_ms = 0.5f, graph_ms = 0.75f, copy_ms = 1, fill_ms = 100, event_ms = 1.5f;
 
 static int take_fault(void) {
     int fault = S.next_fault;
@@ -35,7 +40,13 @@ int cuDeviceGetName(char *name, int size, int device) {
 }
 int cuDeviceGetAttribute(int *value, int attribute, int device) {
     (void)device;
-    *value = attribute == 75 ? S.cc_major : attribute == 76 ? S.cc_minor : 1000 + attribute;
+    *value = attribute == 75   ? S.cc_major
+             : attribute == 76 ? S.cc_minor
+             : attribute == 16 ? 132 /* multiprocessors; an H200's, as what follows */
+             : attribute == 39 ? 2048
+             : attribute == 81 ? 233472
+             : attribute == 97 ? 232448
+                               : -1;
     return 0;
 }
 int cuDeviceTotalMem_v2(size_t *bytes, int device) { return *bytes = (size_t)141 << 30, device * 0; }
@@ -50,9 +61,9 @@ int cuCtxSynchronize(void) { return S.waits++, S.synchronize_fault; }
 int cuMemAlloc_v2(unsigned long long *address, size_t bytes) {
     if (!bytes) return CUDA_ERROR_INVALID_VALUE;
     if (bytes > S.memory) return 2;
-    S.allocated++;
     *address = (uintptr_t)aligned_alloc(512, (bytes + 511) / 512 * 512);
-    return 0;
+    S.allocated += *address != 0;
+    return *address ? 0 : 2;
 }
 int cuMemFree_v2(unsigned long long address) {
     S.allocated--;
@@ -69,12 +80,15 @@ int cuMemcpyDtoH_v2(void *to, unsigned long long from, size_t size) {
 }
 int cuMemcpyDtoDAsync_v2(unsigned long long to, unsigned long long from, size_t size, void *stream) {
     S.stream = stream;
-    memmove((void *)(uintptr_t)to, (void *)(uintptr_t)from, size);
+    S.clock += copy_ms;
+    if (size <= LARGE) memmove((void *)(uintptr_t)to, (void *)(uintptr_t)from, size);
     return 0;
 }
 int cuMemsetD32Async(unsigned long long to, unsigned word, size_t count, void *stream) {
     S.stream = stream;
-    for (size_t i = 0; i < count; i++) ((unsigned *)(uintptr_t)to)[i] = word;
+    S.clock += fill_ms;
+    S.flushes += count > LARGE / 4;
+    for (size_t i = 0; i < count && count <= LARGE / 4; i++) ((unsigned *)(uintptr_t)to)[i] = word;
     return 0;
 }
 int cuModuleLoadData(void **module, const void *image) {
@@ -86,7 +100,7 @@ int cuModuleLoadData(void **module, const void *image) {
 int cuModuleUnload(void *module) { return S.modules--, module == &S ? 0 : CUDA_ERROR_INVALID_VALUE; }
 int cuModuleGetFunction(void **function, void *module, const char *name) {
     *function = module;
-    return strcmp(name, "kernel") ? CUDA_ERROR_INVALID_VALUE : 0;
+    return strcmp(name, "other") ? 0 : CUDA_ERROR_INVALID_VALUE;
 }
 int cuFuncSetAttribute(void *function, int attribute, int value) {
     (void)function;
@@ -96,6 +110,8 @@ int cuFuncSetAttribute(void *function, int attribute, int value) {
 }
 int cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
                    unsigned bz, unsigned smem, void *stream, void **params, void **extra) {
+    S.clock += launch_ms;
+    S.launches++;
     S.grid = gx;
     S.threads = bx;
     S.smem = smem;
@@ -150,6 +166,7 @@ int cuGraphInstantiateWithFlags(void **exec, void *graph, unsigned long long fla
 }
 int cuGraphLaunch(void *exec, void *stream) {
     S.replays++;
+    S.clock += graph_ms;
     S.stream = stream;
     return exec == &S.graph_execs ? 0 : CUDA_ERROR_INVALID_VALUE;
 }
@@ -159,9 +176,21 @@ int cuGraphExecDestroy(void *exec) {
 int cuGraphDestroy(void *graph) { return S.graphs--, graph == &S.graphs ? 0 : CUDA_ERROR_INVALID_VALUE; }
 int cuEventCreate(void **event, unsigned flags) {
     S.events++;
-    return *event = &S, (int)flags;
+    return *event = calloc(1, sizeof(float)), (int)flags;
 }
-int cuEventDestroy_v2(void *event) { return S.events--, event == &S ? 0 : CUDA_ERROR_INVALID_VALUE; }
-int cuEventRecord(void *event, void *stream) { return event == &S && !stream ? 0 : CUDA_ERROR_INVALID_VALUE; }
-int cuEventSynchronize(void *event) { return event == &S ? S.synchronize_fault : CUDA_ERROR_INVALID_VALUE; }
-int cuEventElapsedTime(float *ms, void *start, void *stop) { return *ms = 1.5f, start == stop ? 0 : 1; }
+int cuEventDestroy_v2(void *event) {
+    S.events--;
+    free(event);
+    return 0;
+}
+int cuEventRecord(void *event, void *stream) {
+    if (!event || stream) return CUDA_ERROR_INVALID_VALUE;
+    return memcpy(event, &S.clock, sizeof S.clock), 0;
+}
+int cuEventSynchronize(void *event) { return event ? S.synchronize_fault : CUDA_ERROR_INVALID_VALUE; }
+int cuEventElapsedTime(float *ms, void *start, void *stop) {
+    float from, to;
+    memcpy(&from, start, sizeof from);
+    memcpy(&to, stop, sizeof to);
+    return *ms = to - from + event_ms, to < from;
+}

@@ -20,6 +20,8 @@ typedef struct fake_cuda {
     int allocated, modules, events, streams, contexts; /* alive */
     int entered;                                       /* the context made current */
     int waits, waits_of_streams;
+    int launches, flushes; /* flushes: fills that are not made */
+    float clock;           /* milliseconds */
     int smem_attribute, smem_attribute_calls;
     unsigned grid, threads, smem;
     uint64_t first_param;

@@ -1,18 +1,26 @@
 /* test_autotune.c: the search finds the fastest, remembers it across processes, and survives kills and
  * damage. */
+#include <dirent.h>
 #include <signal.h>
 #include <sys/wait.h>
 
 #include "fake_backend.h"
 
-enum { LIMIT = 3, TIMINGS = 5 };
+/* As in autotune.c: timings of a candidate that is hopeless, of one that is not, of a comparison of the last ones. */
+enum { LIMIT = 3, TRIALS = 3, TIMINGS = 5, COMPARISON = LIMIT * 11 };
 static const gg_problem problem = {.op = GG_FORWARD, .E = 4, .N = 256, .K = 256, .topk = 2, .T = 512};
 
-/* The favourite takes a quarter of the others' time, but for one outlier in five each way, which only a
+/* The favourite takes half of the others' time, but for one outlier in five each way, which only a
  * median survives. */
 static float clock_of(fake *f) {
     bool fast = strstr(f->newest, f->favourite), outlier = f->num_timings % TIMINGS == 2;
-    return outlier ? (fast ? 100 : 0.01f) : fast ? 0.25f : 1;
+    return outlier ? (fast ? 100 : 0.01f) : fast ? 0.5f : 1;
+}
+
+static char *tuned_path(const char *dir) {
+    static char path[96];
+    snprintf(path, sizeof path, "%s/tuned.tsv", dir);
+    return path;
 }
 
 static gg_config nth_candidate(gg_context *context, size_t n) {
@@ -29,6 +37,8 @@ static void favour(gg_context *context, const gg_config *config) {
     fake_of(context)->milliseconds = clock_of;
 }
 
+static size_t last_timings; /* launches timed by the latest tune */
+
 /* Tunes in a context of its own; `nth` is the candidate that the clock favours. */
 static gg_config tune(const char *dir, gg_problem p, size_t limit, size_t nth, bool debug,
                       size_t expected_timings) {
@@ -40,8 +50,10 @@ static gg_config tune(const char *dir, gg_problem p, size_t limit, size_t nth, b
     gg_status status = gg_autotune(context, &p, &tensors, limit, &best, &measured);
     if (status) fail_msg("%s", gg_error(context));
     assert_int_equal(measured, expected_timings);
-    assert_int_equal(fake_of(context)->num_timings, TIMINGS * expected_timings);
-    assert_int_equal(fake_of(context)->num_flushes, TIMINGS * expected_timings);
+    size_t timings = (size_t)fake_of(context)->num_timings;
+    assert_in_range(timings, TRIALS * expected_timings, TIMINGS * expected_timings + COMPARISON);
+    assert_int_equal(fake_of(context)->num_flushes, timings); /* each with a cold cache */
+    last_timings = timings;
     gg_close(context);
     return best;
 }
@@ -73,11 +85,94 @@ static void a_second_process_times_nothing(void **state) {
     pid_t child = fork();
     if (child == 0) {
         assert_same(tune(*state, problem, LIMIT, 0, false, 0), nth(*state, 2));
+        assert_int_equal(last_timings, 0);
         _exit(0);
     }
     int status;
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(status, 0);
+}
+
+/* The others after the favourite are given up after the trials; before it nothing is known to be better. */
+static void hopeless_candidates_cost_little(void **state) {
+    tune(*state, problem, LIMIT, 0, false, LIMIT);
+    assert_int_equal(last_timings, TIMINGS + (LIMIT - 1) * TRIALS);
+    remove(tuned_path(*state));
+    tune(*state, problem, LIMIT, LIMIT - 1, false, LIMIT);
+    assert_int_equal(last_timings, LIMIT * TIMINGS);
+}
+
+static float clock_of_absurdities(fake *f) { return strstr(f->newest, f->favourite) ? 0.25f : 1; }
+
+static void absurd_candidates_cost_one_timing(void **state) {
+    gg_context *context = fake_context(*state, false);
+    gg_tensors tensors = fake_tensors();
+    gg_config best, favourite = nth_candidate(context, 0);
+    favour(context, &favourite);
+    fake_of(context)->milliseconds = clock_of_absurdities;
+    assert_int_equal(gg_autotune(context, &problem, &tensors, LIMIT, &best, NULL), GG_OK);
+    assert_same(best, favourite);
+    assert_int_equal(fake_of(context)->num_timings, TIMINGS + (LIMIT - 1));
+    gg_close(context);
+}
+
+/* A card that grows slower: the favourite is 3% faster, but is timed when all takes longer. */
+static float sagging_clock(fake *f) {
+    const float sag = 1 + 0.02f * (float)f->num_timings;
+    return (strstr(f->newest, f->favourite) ? 0.97f : 1) * sag;
+}
+
+static void a_clock_that_drifts_decides_nothing(void **state) {
+    gg_context *context = fake_context(*state, false);
+    gg_tensors tensors = fake_tensors();
+    gg_config best, favourite = nth_candidate(context, 1);
+    favour(context, &favourite);
+    fake_of(context)->milliseconds = sagging_clock;
+    assert_int_equal(gg_autotune(context, &problem, &tensors, 2, &best, NULL), GG_OK);
+    assert_same(best, favourite);
+    assert_true(fake_of(context)->num_timings > 2 * TIMINGS); /* the two were compared once more */
+    gg_close(context);
+}
+
+typedef struct progress {
+    const char *dir;
+    size_t compiled, timed, kernels; /* kernels: on disk when the first is timed */
+} progress;
+
+static size_t count_kernels(const char *dir) {
+    char path[96];
+    size_t count = 0;
+    snprintf(path, sizeof path, "%s/kernels", dir);
+    DIR *folder = opendir(path);
+    for (struct dirent *item; folder && (item = readdir(folder));) {
+        size_t length = strlen(item->d_name);
+        count += length > 3 && !strcmp(item->d_name + length - 3, ".so");
+    }
+    if (folder) closedir(folder);
+    return count;
+}
+
+static void watch(void *data, const char *stage, size_t done, size_t total) {
+    progress *p = data;
+    if (!strcmp(stage, "compiling")) p->compiled = done;
+    if (strcmp(stage, "timing")) return;
+    assert_int_equal(total, LIMIT);
+    if (!p->timed++) p->kernels = count_kernels(p->dir);
+}
+
+static void kernels_are_compiled_before_any_is_timed(void **state) {
+    gg_context *context = fake_context(*state, false);
+    gg_tensors tensors = fake_tensors();
+    gg_config best;
+    progress p = {.dir = *state};
+    assert_int_equal(gg_autotune_watched(context, &problem, &tensors, LIMIT, &best, NULL, watch, &p), GG_OK);
+    assert_int_equal(p.compiled, LIMIT);
+    assert_int_equal(p.kernels, LIMIT);
+    assert_int_equal(p.timed, LIMIT);
+    p = (progress){.dir = *state};
+    assert_int_equal(gg_autotune_watched(context, &problem, &tensors, LIMIT, &best, NULL, watch, &p), GG_OK);
+    assert_int_equal(p.compiled + p.timed, 0); /* remembered */
+    gg_close(context);
 }
 
 static float killed_in_third(fake *f) {
@@ -132,12 +227,6 @@ static void what_matters_is_in_the_key(void **state) {
 }
 
 /* --- damage --- */
-
-static char *tuned_path(const char *dir) {
-    static char path[96];
-    snprintf(path, sizeof path, "%s/tuned.tsv", dir);
-    return path;
-}
 
 static size_t read_lines(const char *dir, char text[1 << 14]) {
     FILE *file = fopen(tuned_path(dir), "r");
@@ -257,6 +346,10 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(the_fastest_is_found),
         TEST(a_second_process_times_nothing),
+        TEST(hopeless_candidates_cost_little),
+        TEST(absurd_candidates_cost_one_timing),
+        TEST(a_clock_that_drifts_decides_nothing),
+        TEST(kernels_are_compiled_before_any_is_timed),
         TEST(a_killed_search_keeps_its_timings),
         TEST(a_wider_search_goes_on),
         TEST(what_matters_is_in_the_key),

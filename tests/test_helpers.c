@@ -60,11 +60,11 @@ static void test_fill(void **state) {
     enum { DRAWN = 8 };
     uint16_t drawn[DRAWN * COLS], got[ROWS * COLS];
     mg_region map = place(x, row_map, sizeof row_map, 0), out = place(x, got, sizeof got, 0);
-    for (int i = 0; i < 8;
-         i++) { /* both types, one bit and seven, in order and gathered by halves of slots */
+    for (int i = 0; i < 12;
+         i++) { /* both types, one bit, seven and class real, in order and gathered by halves of slots */
         const gg_dtype dtype = i & 1;
-        const int bits = i & 2 ? 7 : 1, scale = i & 2 ? -4 : 0;
-        const bool mapped = i & 4;
+        const bool real = i >= 8, mapped = real ? i & 2 : i & 4;
+        const int bits = real ? 0 : i & 2 ? 7 : 1, scale = real ? -18 : i & 2 ? -4 : 0;
         const fill_params params = {.out = mg_region_data(&out),
                                     .row_map = mapped ? mg_region_data(&map) : NULL,
                                     .seed = 0x123456789abcdefull,
@@ -74,7 +74,10 @@ static void test_fill(void **state) {
                                     .bits = bits,
                                     .scale_log2 = scale,
                                     .dtype = dtype};
-        mg_fill_integers(params.seed, bits, scale, dtype, 0, DRAWN * COLS, drawn);
+        if (real)
+            mg_fill_real(params.seed, scale, dtype, 0, DRAWN * COLS, drawn);
+        else
+            mg_fill_integers(params.seed, bits, scale, dtype, 0, DRAWN * COLS, drawn);
         OK(mg_launch_fill(x, &params));
         OK(x->backend->ops->download(x->backend, got, mg_region_data(&out), sizeof got));
         for (int row = 0; row < ROWS; row++)

@@ -6,14 +6,14 @@
 
 enum { MG_HELPER_THREADS = 128 };
 
-/* Rows of exact-class integers from the counter hash (golden.h: mg_fill_integers). */
+/* Rows of class exact or real from the counter hash (golden.h: mg_fill_integers, mg_fill_real). */
 typedef struct fill_params {
     u16 *out;           /* (rows, cols) */
     const i32 *row_map; /* out row i is row row_map[i] / row_divisor of the tensor as drawn; NULL: row i */
     u64 seed;
     i64 rows;
     i32 cols, row_divisor;
-    i32 bits, scale_log2, dtype; /* dtype: a gg_dtype */
+    i32 bits, scale_log2, dtype; /* bits 0: class real; dtype: a gg_dtype */
 } fill_params;
 
 /* hashes[slot of row] += sum over the row of mix64(key + ((row * cols + col) << 16 | bits)). */

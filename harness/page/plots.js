@@ -84,21 +84,32 @@ function roofline(bench) {
     return [title("roofline"), chart({ name: "roofline", xLabel: "FLOP per byte", yLabel: "TFLOP/s", series })];
 }
 
-/* Time against x (tokens, experts ...), a line a series. */
+/* Time against x, a picture for each axis (tokens, experts) and model, in it a line a series. */
 function scaling(bench) {
     const usable = bench.filter((b) => b.series && positive(b.x) && positive(b.us));
-    if (!usable.length) return [];
-    const series = [...groupBy(usable, (b) => b.series)].map(([name, group]) => ({
-        name, line: true,
-        points: group.sort((a, b) => a.x - b.x).map((b) => ({ x: b.x, y: b.us, text: `${b.x}: ${number(b.us, 1)} us` })),
-    }));
-    return [title("scaling"), chart({ name: "time against size", xLabel: "x", yLabel: "microseconds", series })];
+    return [...groupBy(usable, (b) => `time against ${b.axis || "size"}${b.model ? `, ${b.model}` : ""}`)].flatMap(([name, curves]) => {
+        const series = [...groupBy(curves, (b) => b.series)].map(([one, group]) => ({
+            name: one, line: true,
+            points: group.sort((a, b) => a.x - b.x).map((b) => ({ x: b.x, y: b.us, text: `${b.x}: ${number(b.us, 1)} us${share(b) ? `, ${share(b)}% of the floor` : ""}` })),
+        }));
+        return [title(name), chart({ name, xLabel: curves[0].axis || "x", yLabel: "microseconds", series })];
+    });
 }
 
+const share = (b) => positive(b.floor_share) ? number(100 * b.floor_share, 1) : "";
+const ratio = (a, b) => positive(a) && positive(b) ? number(a / b, 3) : "";
+
+/* Columns beyond the rates only where some row has them; a ratio is our time over the other's. */
 function benchTable(bench) {
-    const heads = [["shape", "shape"], ["op", "op"], ["us", "us", 1], ["TFLOP/s", "tflops", 1], ["GB/s", "gbs", 0]];
-    const table = element("table", {}, element("tr", {}, ...heads.map(([text]) => element("th", { scope: "col", className: "dim", textContent: text }))));
+    const columns = [
+        ["shape", (b) => b.shape], ["op", (b) => b.op], ["us", (b) => number(b.us, 1)], ["TFLOP/s", (b) => number(b.tflops, 1)],
+        ["GB/s", (b) => number(b.gbs, 0)], ["% of floor", share], ["/ plain", (b) => ratio(b.us, b.plain_us)],
+        ["/ cuBLAS grouped", (b) => ratio(b.us, b.cublas_grouped_us)], ["/ cuBLAS loop", (b) => ratio(b.us, b.cublas_loop_us)],
+        ["/ torch", (b) => ratio(b.us, b.torch_us)], ["best peer", (b) => b.peer || ""], ["/ best peer", (b) => ratio(b.us, b.peer_us)],
+        ["/ goal", (b) => ratio(b.us, b.goal_us)], ["config", (b) => b.config || ""], ["not timed", (b) => b.fault || ""],
+    ].filter(([, text], at) => at < 5 || bench.some((b) => text(b)));
+    const table = element("table", {}, element("tr", {}, ...columns.map(([head]) => element("th", { scope: "col", className: "dim", textContent: head }))));
     for (const b of bench)
-        table.append(element("tr", {}, ...heads.map(([, key, digits]) => element("td", { textContent: number(b[key], digits) }))));
-    return [title("benchmarks"), table];
+        table.append(element("tr", {}, ...columns.map(([, text]) => element("td", { textContent: text(b) }))));
+    return [title("benchmarks"), element("div", { className: "wide" }, table)];
 }

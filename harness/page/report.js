@@ -263,6 +263,7 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawSide);
 const badCount = results.filter((r) => isBad(r.verdict)).length, deviceName = (run.device || {}).name;
 const outcome = !results.length && bench.length ? `${bench.length} measurements`
     : badCount ? `${badCount} of ${results.length} cases bad` : `none of ${results.length} cases bad`;
+document.body.classList.toggle("measurements", !results.length && bench.length > 0);
 document.title = `${outcome}: moegemm`;
 byId("title").textContent = `moegemm ${run.version || ""} on ${deviceName || "an unknown device"}: ${outcome}`;
 byId("environment").append(

@@ -50,6 +50,7 @@ typedef struct gg_tensor_map_spec {
 typedef struct gg_backend gg_backend;
 typedef struct gg_kernel gg_kernel; /* a loaded kernel, owned by its backend */
 typedef struct gg_graph gg_graph;   /* launches captured, to be replayed */
+typedef struct gg_event gg_event;   /* a point in a stream, for timing */
 
 typedef struct gg_launch_spec {
     uint32_t grid, threads, smem_bytes;
@@ -90,6 +91,12 @@ typedef struct gg_backend_ops {
     gg_status (*capture_end)(gg_backend *, gg_stream, gg_graph **out);
     gg_status (*graph_launch)(gg_backend *, gg_graph *, gg_stream);
     void (*graph_free)(gg_backend *, gg_graph *);
+    /* Marks in a stream, so that many launches are timed without a wait between them. NULL: no events. */
+    gg_status (*event_new)(gg_backend *, gg_event **out);
+    void (*event_free)(gg_backend *, gg_event *);
+    gg_status (*event_record)(gg_backend *, gg_event *, gg_stream);
+    gg_status (*event_elapsed)(gg_backend *, gg_event *from, gg_event *to,
+                               float *milliseconds); /* waits for `to` */
 } gg_backend_ops;
 
 /* First member of every backend. */
@@ -121,6 +128,11 @@ gg_backend *gg_context_backend(gg_context *context);
 const char *gg_context_cache_dir(const gg_context *context);
 /* Builds, loads and remembers a kernel of any source table. */
 gg_status gg_context_kernel(gg_context *context, const gg_source *source, const char *entry, gg_kernel **out);
+/* gg_autotune that tells of its progress: `stage` is "compiling", "timing" or "comparing", `done` of `total`. */
+typedef void (*gg_tune_watch)(void *data, const char *stage, size_t done, size_t total);
+gg_status gg_autotune_watched(gg_context *context, const gg_problem *problem, const gg_tensors *tensors,
+                              size_t limit, gg_config *best, size_t *measured, gg_tune_watch watch,
+                              void *data);
 /* Plans are made as if the device had so many multiprocessors; 0: as many as it has. */
 void gg_context_limit_sms(gg_context *context, int sms);
 /* The source a plan compiles. */

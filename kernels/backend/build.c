@@ -187,12 +187,12 @@ static bool is_full(const char *folder) {
 
 /* --- building --- */
 
-gg_status gg_build(const gg_source *source, const gg_target *target, const char *cache_dir,
-                   char path[GG_PATH_SIZE], bool *compiled, char error[GG_ERROR_SIZE]) {
-    bool sim = !strncmp(target->arch, "sim", 3);
-    char folder[GG_PATH_SIZE], temporary[GG_PATH_SIZE + FOLDER_ROOM], digest[GG_DIGEST_SIZE];
-    error[0] = 0;
-    if (compiled) *compiled = false;
+static bool for_sim(const gg_target *target) { return !strncmp(target->arch, "sim", 3); }
+
+/* Where a kernel is, built or not, and the folder it is in. */
+static gg_status place_of(const gg_source *source, const gg_target *target, const char *cache_dir,
+                          char folder[GG_PATH_SIZE], char path[GG_PATH_SIZE], char error[GG_ERROR_SIZE]) {
+    char digest[GG_DIGEST_SIZE];
     if (strlen(cache_dir) + FOLDER_ROOM > GG_PATH_SIZE) {
         snprintf(error, GG_ERROR_SIZE, "path of the cache folder too long (set MOEGEMM_CACHE): '%.64s...'",
                  cache_dir);
@@ -200,10 +200,24 @@ gg_status gg_build(const gg_source *source, const gg_target *target, const char 
     }
     gg_status status = gg_source_digest(source, target, digest);
     if (status) return status;
-    snprintf(folder, sizeof folder, "%s/kernels", cache_dir);
+    snprintf(folder, GG_PATH_SIZE, "%s/kernels", cache_dir);
     snprintf(path, GG_PATH_SIZE, "%.*s/%s.%s", GG_PATH_SIZE - FOLDER_ROOM, folder, digest,
-             sim ? "so" : "cubin");
-    if (is_sealed(path)) return GG_OK;
+             for_sim(target) ? "so" : "cubin");
+    return GG_OK;
+}
+
+bool gg_is_built(const gg_source *source, const gg_target *target, const char *cache_dir) {
+    char folder[GG_PATH_SIZE], path[GG_PATH_SIZE], error[GG_ERROR_SIZE];
+    return !place_of(source, target, cache_dir, folder, path, error) && is_sealed(path);
+}
+
+gg_status gg_build(const gg_source *source, const gg_target *target, const char *cache_dir,
+                   char path[GG_PATH_SIZE], bool *compiled, char error[GG_ERROR_SIZE]) {
+    char folder[GG_PATH_SIZE], temporary[GG_PATH_SIZE + FOLDER_ROOM];
+    error[0] = 0;
+    if (compiled) *compiled = false;
+    gg_status status = place_of(source, target, cache_dir, folder, path, error);
+    if (status || is_sealed(path)) return status;
 
     if (!gg_make_folders(folder)) return file_fault("make the folder", folder, error);
     snprintf(temporary, sizeof temporary, "%s%sXXXXXX", path, temporary_mark);
@@ -211,8 +225,8 @@ gg_status gg_build(const gg_source *source, const gg_target *target, const char 
     if (fd < 0) return file_fault("write", temporary, error);
     fchmod(fd, 0644); /* users may share a cache */
     close(fd);
-    status = sim ? gg_sim_compile(source, target, temporary, error)
-                 : gg_cuda_compile(source, target, temporary, error);
+    status = for_sim(target) ? gg_sim_compile(source, target, temporary, error)
+                             : gg_cuda_compile(source, target, temporary, error);
     if (status == GG_ERR_COMPILE && is_full(folder)) {
         errno = ENOSPC;
         status = file_fault("write", temporary, error);

@@ -29,6 +29,9 @@ typedef void (*gg_build_done)(const gg_build_job *job, size_t finished, void *da
 gg_status gg_build_many(gg_build_job *jobs, size_t count, const char *cache_dir, int workers,
                         gg_build_done done, void *data);
 
+/* Whether gg_build would find it done. */
+bool gg_is_built(const gg_source *source, const gg_target *target, const char *cache_dir);
+
 /* Removes the least recently used files of `folder` until they fill half of `limit` bytes, if they fill more
  * than it. */
 void gg_cache_cut(const char *folder, off_t limit);

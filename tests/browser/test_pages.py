@@ -349,8 +349,8 @@ class TestOthers(Page):
         bench = make_data.bench()
         browser.open(page("bench", [make_data.header(1), make_data.passed(0, all_ids[0]), *bench]))
         self.assertEqual(self.js("document.querySelectorAll('svg[aria-label=roofline] circle').length"), len(bench))
-        self.assertEqual(self.js("document.querySelectorAll('svg[aria-label=\"time against size\"] circle').length"), len(bench))
-        self.assertEqual(self.js("document.querySelectorAll('svg[aria-label=\"time against size\"] path').length"), 3)
+        self.assertEqual(self.js("document.querySelectorAll('svg[aria-label=\"time against tokens, qwen3\"] circle').length"), len(bench))
+        self.assertEqual(self.js("document.querySelectorAll('svg[aria-label=\"time against tokens, qwen3\"] path').length"), 3)
         # every point lies below the roof, and inside the picture
         self.assertTrue(self.js("[...document.querySelectorAll('svg circle')].every((c) => c.cx.baseVal.value > 0 && c.cy.baseVal.value > 0 && c.cx.baseVal.value < 620 && c.cy.baseVal.value < 330)"))
 
@@ -359,6 +359,27 @@ class TestOthers(Page):
         self.assertEqual(self.js("byId('title').textContent"), "moegemm  on an unknown device: 27 measurements")
         self.assertNotIn("undefined", self.js("document.body.innerText"))
         self.assertEqual(self.js("document.querySelectorAll('#side table tr').length >= 28"), True)
+
+    def test_bench_of_the_binary(self):
+        """What `bench` writes, here on made-up libraries of a GPU, is what the page reads."""
+        path = os.path.join(folder, "bench-binary")
+        fakes = {**os.environ, "LD_LIBRARY_PATH": os.path.join(os.path.dirname(moegemm), "fakes")}
+        shared = ("--report", path, "--cache-dir", os.path.join(folder, "bench-cache"), "--repeat", "2")
+        run("bench", "--table", *shared, env=fakes)
+        browser.open(os.path.join(path, "report.html"))
+        self.assertEqual(self.js("document.querySelectorAll('svg[aria-label=roofline] circle').length"), 24)
+        heads = self.js("[...document.querySelectorAll('#side th')].map((h) => h.textContent)")
+        for head in ("shape", "us", "% of floor", "/ plain", "/ cuBLAS grouped", "/ cuBLAS loop", "/ best peer", "/ goal", "config"):
+            self.assertIn(head, heads)
+        self.assertNotIn("/ torch", heads)
+        self.assertNotIn("undefined", self.js("document.body.innerText"))
+        self.assertNotIn("NaN", self.js("document.body.innerText"))
+        run("bench", "--scaling", "--model", "qwen3", *shared, env=fakes)
+        browser.open(os.path.join(path, "report.html"))
+        for axis, points in (("tokens", 19), ("experts", 9)):
+            svg = f"svg[aria-label='time against {axis}, qwen3']"
+            self.assertEqual(self.js(f'document.querySelectorAll("{svg} circle").length'), 6 * points)
+            self.assertEqual(self.js(f'document.querySelectorAll("{svg} path").length'), 6)
 
     def test_compare(self):
         ids = all_ids[:300]

@@ -444,6 +444,41 @@ static void cuda_graph_free(gg_backend *backend, gg_graph *graph) {
     if (graph && !enter(b)) b->api.graph_exec_destroy((cuda_graph_exec)graph);
 }
 
+/* --- time --- */
+
+static gg_status cuda_event_new(gg_backend *backend, gg_event **out) {
+    cuda_backend *b = self_of(backend);
+    cuda_event event = NULL;
+    gg_status status = enter(b);
+    if (!status)
+        status =
+            check(b, b->api.event_create(&event, CU_EVENT_DEFAULT), GG_ERR_LAUNCH, "cannot make an event");
+    *out = (gg_event *)event;
+    return status;
+}
+
+static void cuda_event_free(gg_backend *backend, gg_event *event) {
+    cuda_backend *b = self_of(backend);
+    if (event && !enter(b)) b->api.event_destroy((cuda_event)event);
+}
+
+static gg_status cuda_event_record(gg_backend *backend, gg_event *event, gg_stream stream) {
+    cuda_backend *b = self_of(backend);
+    gg_status status = enter(b);
+    return status ? status
+                  : check(b, b->api.event_record((cuda_event)event, stream), GG_ERR_LAUNCH,
+                          "cannot record an event");
+}
+
+static gg_status cuda_event_elapsed(gg_backend *backend, gg_event *from, gg_event *to, float *milliseconds) {
+    cuda_backend *b = self_of(backend);
+    gg_status status = enter(b);
+    if (status) return status;
+    cuda_result result = b->api.event_synchronize((cuda_event)to);
+    if (!result) result = b->api.event_elapsed_time(milliseconds, (cuda_event)from, (cuda_event)to);
+    return check(b, result, GG_ERR_LAUNCH, "cannot time '%s'", b->label);
+}
+
 static gg_status cuda_flush_cache(gg_backend *backend) {
     cuda_backend *b = self_of(backend);
     gg_status status = b->flush ? GG_OK : cuda_alloc(backend, FLUSH_BYTES, &b->flush);
@@ -451,20 +486,14 @@ static gg_status cuda_flush_cache(gg_backend *backend) {
 }
 
 static gg_status cuda_timer_start(gg_backend *backend) {
-    cuda_backend *b = self_of(backend);
-    gg_status status = enter(b);
-    return status ? status
-                  : check(b, b->api.event_record(b->start, NULL), GG_ERR_LAUNCH, "cannot start the timer");
+    return cuda_event_record(backend, (gg_event *)self_of(backend)->start, NULL);
 }
 
 static gg_status cuda_timer_stop(gg_backend *backend, float *milliseconds) {
     cuda_backend *b = self_of(backend);
-    gg_status status = enter(b);
-    if (status) return status;
-    cuda_result result = b->api.event_record(b->stop, NULL);
-    if (!result) result = b->api.event_synchronize(b->stop);
-    if (!result) result = b->api.event_elapsed_time(milliseconds, b->start, b->stop);
-    return check(b, result, GG_ERR_LAUNCH, "cannot time '%s'", b->label);
+    gg_status status = cuda_event_record(backend, (gg_event *)b->stop, NULL);
+    return status ? status
+                  : cuda_event_elapsed(backend, (gg_event *)b->start, (gg_event *)b->stop, milliseconds);
 }
 
 const gg_backend_ops gg_cuda_backend = {
@@ -492,4 +521,8 @@ const gg_backend_ops gg_cuda_backend = {
     .capture_end = cuda_capture_end,
     .graph_launch = cuda_graph_launch,
     .graph_free = cuda_graph_free,
+    .event_new = cuda_event_new,
+    .event_free = cuda_event_free,
+    .event_record = cuda_event_record,
+    .event_elapsed = cuda_event_elapsed,
 };

@@ -112,6 +112,18 @@ typedef struct nvrtc {
 } nvrtc;
 #undef X
 
+/* A function of a shared library and where its pointer goes in a table. */
+typedef struct cuda_symbol {
+    const char *name;
+    size_t offset;
+} cuda_symbol;
+
+/* Opens the first of `names` (ended by NULL) that is found: on the loader's path, in $CUDA_HOME (/usr/local/cuda), then in
+ * Python's packages (of $VIRTUAL_ENV first). It stays loaded when the handle is closed. NULL: there is none. */
+void *cuda_library_open(const char *const *names);
+/* Fills `table`; false with the first function that is missing. */
+bool cuda_resolve(void *library, const cuda_symbol *symbols, size_t count, void *table, const char **missing);
+
 /* Fill the tables from the shared libraries, which stay loaded; false with the reason when one is missing or
  * too old. */
 bool cuda_driver_load(cuda_driver *driver, char why[GG_REASON_SIZE]);
