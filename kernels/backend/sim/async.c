@@ -17,8 +17,8 @@ u8 *gg_sim_shared(gg_sim *sim, u32 address, u32 bytes, u32 alignment, gg_sim_acc
     if (address & (alignment - 1))
         gg_sim_fail(sim, site, "misaligned %s: address 0x%x is not a multiple of %u", what, address,
                     alignment);
-    /* a TMA load's is checked once its mbarrier is known */
-    if (sim->race && access != GG_SIM_LOAD_WRITE && access != GG_SIM_SYNC)
+    /* a TMA load's is checked once its mbarrier is known, a wgmma's for the whole operand */
+    if (sim->race && access != GG_SIM_LOAD_WRITE && access != GG_SIM_PRODUCT_READ && access != GG_SIM_SYNC)
         gg_sim_race_access(sim, offset, bytes, access, 0, what, site);
     return sim->api.shared + offset;
 }

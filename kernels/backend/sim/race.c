@@ -119,19 +119,6 @@ _Noreturn void gg_sim_report_unwritten(gg_sim *sim, const gg_sim_visit *v, size_
 
 /* --- shared memory --- */
 
-/* A wgmma is the whole warp's: each lane must have the order. Lanes mostly share their clocks. */
-static void walk_warp(gg_sim *sim, gg_sim_visit *v, u32 offset, u32 bytes) {
-    const gg_sim_thread *lanes = &sim->race->threads[sim->current->warp->fibers - sim->fibers];
-    for (int i = 0; i < GG_SIM_LANES; i++) {
-        const gg_sim_knowledge *known = &lanes[i].known, *before = &lanes[i ? i - 1 : 0].known;
-        if (i && known->views[GG_SIM_SEEN] == before->views[GG_SIM_SEEN] &&
-            known->views[GG_SIM_FENCED_SHARED] == before->views[GG_SIM_FENCED_SHARED])
-            continue;
-        v->known = known;
-        gg_sim_walk(sim, v, &sim->race->pool, sim->race->chunks, offset, bytes);
-    }
-}
-
 static gg_sim_visit visit_by_thread(gg_sim *sim, bool write, const char *what, const sim_site *site,
                                     const void *pc) {
     const gg_sim_thread *self = &sim->race->threads[gg_sim_thread_number(sim)];
@@ -156,6 +143,23 @@ static void visit_as(gg_sim_visit *v, gg_sim_kind kind, u32 actor, u32 epoch, bo
     v->async = async;
 }
 
+/* A wgmma is the whole warp's: each lane must have the order. Lanes mostly share their clocks. */
+void gg_sim_race_operand(gg_sim *sim, const u32 *offsets, u32 count, const char *what, const sim_site *site) {
+    const gg_sim_thread *lanes = &sim->race->threads[sim->current->warp->fibers - sim->fibers];
+    gg_sim_visit v = visit_by_thread(sim, false, what, site, NULL);
+    visit_as(&v, GG_SIM_BY_PRODUCTS, gg_sim_warp_actor(sim), sim->current->warp->product_group + 1, true);
+    v.by = NULL;
+    for (int i = 0; i < GG_SIM_LANES; i++) {
+        const gg_sim_knowledge *known = &lanes[i].known, *before = &lanes[i ? i - 1 : 0].known;
+        if (i && known->views[GG_SIM_SEEN] == before->views[GG_SIM_SEEN] &&
+            known->views[GG_SIM_FENCED_SHARED] == before->views[GG_SIM_FENCED_SHARED])
+            continue;
+        v.known = known;
+        for (u32 c = 0; c < count; c++)
+            gg_sim_walk(sim, &v, &sim->race->pool, sim->race->chunks, offsets[c], GG_SIM_CHUNK);
+    }
+}
+
 static void access_shared(gg_sim *sim, u32 offset, u32 bytes, gg_sim_access access, u32 barrier,
                           const char *what, const sim_site *site, const void *pc) {
     bool write = access == GG_SIM_WRITE || access == GG_SIM_COPY_WRITE || access == GG_SIM_LOAD_WRITE;
@@ -174,11 +178,7 @@ static void access_shared(gg_sim *sim, u32 offset, u32 bytes, gg_sim_access acce
     case GG_SIM_LOAD_WRITE:
         visit_as(&v, GG_SIM_BY_LOADS, sim->race->mbarriers[barrier].actor, GG_SIM_IN_FLIGHT, true);
         break;
-    case GG_SIM_PRODUCT_READ:
-        visit_as(&v, GG_SIM_BY_PRODUCTS, gg_sim_warp_actor(sim), sim->current->warp->product_group + 1, true);
-        v.by = NULL;
-        walk_warp(sim, &v, offset, bytes);
-        return;
+    case GG_SIM_PRODUCT_READ: /* gg_sim_race_operand */
     case GG_SIM_SYNC: return;
     }
     gg_sim_walk(sim, &v, &sim->race->pool, sim->race->chunks, offset, bytes);

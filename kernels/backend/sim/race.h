@@ -53,6 +53,8 @@ void gg_sim_race_relaxed(gg_sim *sim, const void *address);
 /* `bytes` at `offset` of shared memory; `barrier` is the mbarrier's index for a TMA load. */
 void gg_sim_race_access(gg_sim *sim, u32 offset, u32 bytes, gg_sim_access access, u32 barrier,
                         const char *what, const sim_site *site);
+/* The 16-byte chunks of an operand of wgmma, read by the current warp. */
+void gg_sim_race_operand(gg_sim *sim, const u32 *offsets, u32 count, const char *what, const sim_site *site);
 /* A TMA load has landed: its bytes belong to the phase that is now pending. */
 void gg_sim_race_landed(gg_sim *sim, u32 offset, u32 bytes, u32 barrier);
 void gg_sim_race_global_landed(gg_sim *sim, const void *address, size_t bytes, u32 barrier);
