@@ -276,3 +276,16 @@ void gg_sim_plain(sim_api *api, const void *address, u32 bytes, int flags, const
     else if (sim->race)
         gg_sim_plain_global(sim, address, bytes, write, pc);
 }
+
+void gg_sim_wide(sim_api *api, const sim_site *site, const void *address, int flags) {
+    gg_sim *sim = gg_sim_enter(api, site);
+    const char *what = flags & SIM_PLAIN_WRITE ? "store" : "load";
+    if ((uintptr_t)address % 16)
+        gg_sim_fail(sim, site, "misaligned %s: address %p is not a multiple of 16", what, address);
+    if (!sim->race || (size_t)((const u8 *)address - sim->shared_area) < sim->shared_area_bytes ||
+        (size_t)((const u8 *)address - api->stacks) < api->stacks_bytes)
+        return; /* the hook of the access itself sees to it */
+    gg_sim_global(sim, address, 16, flags & SIM_PLAIN_WRITE ? GG_SIM_GLOBAL_WRITE : GG_SIM_GLOBAL_READ, 0,
+                  what, site);
+    api->checked = (void *)(uintptr_t)address;
+}

@@ -62,6 +62,7 @@ enum { SIM_PLAIN_WRITE = 1, SIM_PLAIN_UNALIGNED = 2 };
     X(void, wgmma_wait, (SIM_AT, int pending))                                                               \
     X(void, setmaxnreg, (SIM_AT, int registers, int increase))                                               \
     X(u64, atomic, (SIM_AT, void *address, u32 bytes, int operation, u64 value))                             \
+    X(void, wide, (SIM_AT, const void *address, int flags)) /* 16 bytes by plain code are about to follow */ \
     X(u64, load_acquire, (SIM_AT, const void *address, u32 bytes))                                           \
     X(void, store_release, (SIM_AT, void *address, u32 bytes, u64 value))                                    \
     X(void, plain, (sim_api * api, const void *address, u32 bytes, int flags, const void *pc))               \
@@ -190,8 +191,14 @@ DEVICE u32 smem_addr(const void *pointer) {
 #define shuffle_xor(value, mask) SIM_CALL(shuffle, value, (int)(threadIdx.x & 31) ^ (mask))
 
 /* --- plain accesses --- */
-DEVICE u32x4 load_16(const void *address) { return *(const u32x4 *)address; }
-DEVICE void store_16(void *address, u32x4 value) { *(u32x4 *)address = value; }
+#define SIM_WIDE(address, flags)                                                                             \
+    ({                                                                                                       \
+        const void *wide_ = (address);                                                                       \
+        if (SIM_RACE || (u64)wide_ & 15) SIM_CALL(wide, wide_, flags);                                       \
+        (u32x4 *)wide_;                                                                                      \
+    })
+#define load_16(address) (*(const u32x4 *)SIM_WIDE(address, 0))
+#define store_16(address, value) ((void)(*SIM_WIDE(address, SIM_PLAIN_WRITE) = (value)))
 #define smem_load_16(address) (*(const u32x4 *)SIM_CALL(shared_read, address, 16))
 #define smem_store_16(address, value) ((void)(*(u32x4 *)SIM_CALL(shared_write, address, 16) = (value)))
 #define smem_load_4(address) (*(const u32 *)SIM_CALL(shared_read, address, 4))
