@@ -293,23 +293,15 @@ DEVICE float add_f32(float a, float b) { return a + b; }
 #define tma_store_wait_read(N) SIM_CALL(tma_store_wait, N, 1)
 #define tma_store_wait(N) SIM_CALL(tma_store_wait, N, 0)
 
-/* --- wgmma: the same spelling as on a GPU, so only these N, bf16 or f16 --- */
+/* --- wgmma: the same spelling as on a GPU: N a multiple of 8 to 256, type bf16 or f16 --- */
 #define wgmma(N, type, TA, TB, d, a, b, accumulate) SIM_WGMMA(N, type, TA, TB, d, a, b, accumulate)
 #define SIM_WGMMA(N, type, TA, TB, d, a, b, accumulate)                                                      \
-    SIM_CALL(wgmma, d, a, b,                                                                                 \
-             SIM_WGMMA_N_##N | SIM_WGMMA_TYPE_##type << 9 | (TA) << 10 | (TB) << 11 |                        \
-                 ((accumulate) != 0) << 12)
-enum {
-    SIM_WGMMA_N_16 = 16,
-    SIM_WGMMA_N_32 = 32,
-    SIM_WGMMA_N_64 = 64,
-    SIM_WGMMA_N_96 = 96,
-    SIM_WGMMA_N_128 = 128,
-    SIM_WGMMA_N_192 = 192,
-    SIM_WGMMA_N_256 = 256,
-    SIM_WGMMA_TYPE_bf16 = SIM_BF16,
-    SIM_WGMMA_TYPE_f16 = SIM_FP16,
-};
+    do {                                                                                                     \
+        _Static_assert((N) % 8 == 0 && (N) >= 8 && (N) <= 256, "wgmma of N " #N);                            \
+        SIM_CALL(wgmma, d, a, b,                                                                             \
+                 (N) | SIM_WGMMA_TYPE_##type << 9 | (TA) << 10 | (TB) << 11 | ((accumulate) != 0) << 12);    \
+    } while (0)
+enum { SIM_WGMMA_TYPE_bf16 = SIM_BF16, SIM_WGMMA_TYPE_f16 = SIM_FP16 };
 #define wgmma_fence() SIM_CALL(wgmma_fence)
 #define wgmma_commit() SIM_CALL(wgmma_commit)
 #define wgmma_wait(N) SIM_CALL(wgmma_wait, N)
