@@ -31,14 +31,16 @@ static bool inside(const gg_buffer *b, const void *address, size_t bytes) {
     return bytes <= b->bytes && offset <= b->bytes - bytes;
 }
 
+/* No addresses, so that a replay says the same. */
 void gg_sim_name_global(gg_sim *sim, const void *address, char *text, size_t size) {
     const gg_buffer *b = nearest_buffer(sim->device->spec, address);
-    char where[GG_REASON_SIZE];
-    gg_sim_memory_describe(&sim->device->memory, address, where);
+    const gg_sim_allocation *item = gg_sim_memory_find(&sim->device->memory, address);
     if (b)
         snprintf(text, size, "'%s' +0x%zx", b->name, (size_t)((uintptr_t)address - (uintptr_t)b->data));
+    else if (item)
+        snprintf(text, size, "+0x%zx of %zu bytes", (size_t)((const u8 *)address - item->data), item->bytes);
     else
-        snprintf(text, size, "%s", where);
+        snprintf(text, size, "%p", address);
 }
 
 /* An access on its way through the rules. */
@@ -53,12 +55,20 @@ typedef struct access {
 } access;
 
 /* Fails the launch: what is wrong, with the place of plain code. */
-static _Noreturn void refuse(gg_sim *sim, const access *a, const char *fault, const char *detail) {
+static _Noreturn void refuse(gg_sim *sim, const access *a, const char *fault) {
     char here[256] = "", where[GG_REASON_SIZE];
     gg_sim_name_global(sim, a->address, where, sizeof where);
     if (!a->site) gg_sim_source_line(a->pc, here, sizeof here);
-    gg_sim_fail(sim, a->site, "%s %s: %zu bytes at %p, %s%s%s", a->what, fault, a->bytes, a->address,
-                detail ? detail : where, *here ? ", at " : "", here);
+    gg_sim_fail(sim, a->site, "%s %s: %zu bytes at %s%s%s", a->what, fault, a->bytes, where,
+                *here ? ", at " : "", here);
+}
+
+static _Noreturn void refuse_outside(gg_sim *sim, const access *a) {
+    char here[256] = "", where[GG_REASON_SIZE];
+    gg_sim_memory_describe(&sim->device->memory, a->address, where);
+    if (!a->site) gg_sim_source_line(a->pc, here, sizeof here);
+    gg_sim_fail(sim, a->site, "%s outside global memory: %zu bytes at %p, %s%s%s", a->what, a->bytes,
+                a->address, where, *here ? ", at " : "", here);
 }
 
 static bool is_known(const gg_sim_allocation *item, size_t offset, size_t bytes) {
@@ -81,10 +91,10 @@ static void check(gg_sim *sim, gg_sim_allocation *item, const access *a) {
     const u8 *defined = item->known;
     if (spec->buffer_count) {
         const gg_buffer *b = nearest_buffer(spec, a->address);
-        if (!inside(b, a->address, a->bytes)) refuse(sim, a, "outside the launch's tensors", NULL);
-        if (b->use == GG_BUFFER_IN && writes(a->kind)) refuse(sim, a, "to an input", NULL);
+        if (!inside(b, a->address, a->bytes)) refuse(sim, a, "outside the launch's tensors");
+        if (b->use == GG_BUFFER_IN && writes(a->kind)) refuse(sim, a, "to an input");
         if (b->use == GG_BUFFER_IN) { /* nobody writes it, so nobody races */
-            if (!is_known(item, offset, a->bytes)) refuse(sim, a, "of what nothing has written", NULL);
+            if (!is_known(item, offset, a->bytes)) refuse(sim, a, "of what nothing has written");
             return;
         }
         if (b->use == GG_BUFFER_OUT) defined = NULL;
@@ -99,11 +109,7 @@ void gg_sim_global(gg_sim *sim, const void *address, size_t bytes, gg_sim_global
                    const char *what, const sim_site *site) {
     gg_sim_allocation *item = gg_sim_memory_find(&sim->device->memory, address);
     const access a = {address, bytes, kind, barrier, what, site, NULL};
-    if (!item || !gg_sim_memory_holds(&sim->device->memory, address, bytes)) {
-        char where[GG_REASON_SIZE];
-        gg_sim_memory_describe(&sim->device->memory, address, where);
-        refuse(sim, &a, "outside global memory", where);
-    }
+    if (!item || !gg_sim_memory_holds(&sim->device->memory, address, bytes)) refuse_outside(sim, &a);
     if (sim->race) check(sim, item, &a);
 }
 
@@ -115,11 +121,7 @@ void gg_sim_plain_global(gg_sim *sim, const void *address, size_t bytes, bool wr
                       .what = write ? "store" : "load",
                       .pc = pc};
     if (!item) return; /* parameters, constants; and what is nowhere faults by itself */
-    if (!gg_sim_memory_holds(&sim->device->memory, address, bytes)) {
-        char where[GG_REASON_SIZE];
-        gg_sim_memory_describe(&sim->device->memory, address, where);
-        refuse(sim, &a, "outside global memory", where);
-    }
+    if (!gg_sim_memory_holds(&sim->device->memory, address, bytes)) refuse_outside(sim, &a);
     check(sim, item, &a);
 }
 

@@ -100,7 +100,7 @@ _Noreturn void gg_sim_report(gg_sim *sim, const gg_sim_visit *v, size_t offset, 
     const char *lack = kinds[earlier->kind].missing;
     if (v->global && write && earlier->kind == GG_SIM_BY_STORES)
         lack = "no tma_store_wait with a barrier after it";
-    if (earlier->block != sim->api.block_index.x) lack = "no store_release and load_acquire";
+    if (earlier->block != sim->api.block_index.x) lack = "no release and acquire";
     if (only_fence) lack = v->global ? "no fence_proxy_async_global" : "no fence_proxy_async";
     describe_access(sim, earlier, write, other, sizeof other);
     describe_cell(sim, v, offset, cell, sizeof cell);

@@ -50,8 +50,8 @@ void gg_sim_note(gg_sim *sim, const sim_site *site, const char *format, va_list 
         used += (size_t)snprintf(text + used, GG_ERROR_SIZE - used, " at %s:%d", site->file, site->line);
     if (used < GG_ERROR_SIZE)
         snprintf(text + used, GG_ERROR_SIZE - used,
-                 ", thread %u of block %u, kernel '%s', simulator seed %llu", sim->current->index.x,
-                 sim->api.block_index.x, device->spec->label ? device->spec->label : "?", device->seed);
+                 ", thread %u of block %u, simulator seed %llu, kernel '%s'", sim->current->index.x,
+                 sim->api.block_index.x, device->seed, device->spec->label ? device->spec->label : "?");
     device->failed = true;
 }
 
