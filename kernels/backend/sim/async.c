@@ -131,10 +131,15 @@ void gg_sim_mbarrier_init(sim_api *api, const sim_site *site, u32 address, u32 c
     u32 index = 0;
     while (index < sim->mbarrier_count && sim->mbarriers[index].address != address) index++;
     if (index == GG_SIM_MBARRIERS) gg_sim_fail(sim, site, "more than %d mbarriers", GG_SIM_MBARRIERS);
+    u32 words[2];
+    memcpy(words, at, sizeof words);
+    if (index < sim->mbarrier_count && words[0] == MBARRIER_MARK && words[1] == index)
+        gg_sim_fail(sim, site, "mbarrier 0x%x is initialised while it is one already", address);
     if (index == sim->mbarrier_count) sim->mbarrier_count++;
     if (count == 0) gg_sim_fail(sim, site, "mbarrier initialised for no arrivals");
     sim->mbarriers[index] = (gg_sim_mbarrier){.address = address, .count = count, .pending = count};
-    u32 words[2] = {MBARRIER_MARK, index};
+    words[0] = MBARRIER_MARK;
+    words[1] = index;
     memcpy(at, words, sizeof words);
     gg_sim_race_mbarrier_init(sim, index, site);
 }
