@@ -38,4 +38,8 @@ done
 "$moegemm" run --backend sim --golden-dir "$source/golden" --report "$work/third" --check race --sim-seed 5 "$case_" \
     >"$work/out" 2>&1 || die "a right kernel is reported"
 tail -n 1 "$work/out" | grep -q '^1 passed, 0 failed' || die "not one case passed"
+
+"$moegemm" run --backend sim --golden-dir "$source/golden" --report "$work/fourth" --nightly --subject "$subjects/racing.so" \
+    "$case_" >"$work/out" 2>&1
+grep -q -- "--check race .*--sim-seed " "$work/out" || die "a nightly run on the simulator does not look for races"
 echo "3 races replayed"
