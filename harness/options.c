@@ -154,6 +154,8 @@ static bool store_perturb(mg_options *o, const option *row, const char *value, c
 
 static bool store_nightly(mg_options *o, const option *row, const char *value, char error[MG_ERROR_SIZE]) {
     o->nightly = true;
+    /* what --check does; each of the repeats has a schedule of its own */
+    if (setenv("MOEGEMM_SIM_CHECK", "race", 0)) return refuse(error, "out of memory for %s", row->name);
     return store_perturb(o, row, value, error);
 }
 
@@ -238,7 +240,7 @@ static const option table[] = {
      .help = "launches that must agree bit by bit (default 3)"},
     {"--perturb", "LIST", store_perturb, .optional = true,
      .help = "each repeat in another way: stream,load,sms,base,graph,batch (all)"},
-    {"--nightly", NULL, store_nightly, .help = "20 repeats with every perturbation"},
+    {"--nightly", NULL, store_nightly, .help = "20 repeats with every perturbation; on sim, --check race"},
     {"--no-ledger", NULL, store_flag, FIELD(no_ledger),
      .help = "do not compare output digests with earlier runs'"},
     {"--xfail", "FILE", store_text, FIELD(xfail), .help = "cases known to fail (harness/xfail.tsv)"},

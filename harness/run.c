@@ -125,6 +125,8 @@ static char *join_repro(const mg_execute_options *e) {
     if (!out) return NULL;
     fputs("./run_tests.sh", out);
     if (e->backend) fprintf(out, " --backend %s", e->backend);
+    const char *check = getenv("MOEGEMM_SIM_CHECK"); /* as --check has left it */
+    if (check && *check && gg_backend_find(e->backend) == &gg_sim_backend) fprintf(out, " --check %s", check);
     if (e->user_seed) fprintf(out, " --seed %llu", (unsigned long long)e->user_seed);
     if (e->debug) fputs(" --debug", out);
     if (e->perturb) put_perturb(out, e);

@@ -45,6 +45,14 @@ static void put_message(const mg_progress *p, const char *message) {
     }
 }
 
+/* The schedule of a fault that the simulator has named, so that the repro line brings it back. */
+static void put_seed(FILE *out, const char *message) {
+    static const char words[] = "simulator seed ";
+    const char *seed = message ? strstr(message, words) : NULL;
+    unsigned long long value;
+    if (seed && sscanf(seed + sizeof words - 1, "%llu", &value) == 1) fprintf(out, " --sim-seed %llu", value);
+}
+
 static void put_failures(const mg_progress *p, const mg_ending *e) {
     size_t listed = 0, hidden = 0;
     for (size_t i = 0; i < e->num_outcomes; i++) {
@@ -57,8 +65,9 @@ static void put_failures(const mg_progress *p, const mg_ending *e) {
         if (!listed++) rule(p, "failures");
         put_outcome(p, o);
         put_message(p, o->message);
-        fprintf(p->out, "    %s%s '%s'%s\n", mg_paint_code(p, MG_DIM), e->repro, o->id,
-                mg_paint_code(p, MG_PLAIN));
+        fprintf(p->out, "    %s%s", mg_paint_code(p, MG_DIM), e->repro);
+        put_seed(p->out, o->message);
+        fprintf(p->out, " '%s'%s\n", o->id, mg_paint_code(p, MG_PLAIN));
     }
     if (hidden) fprintf(p->out, "... and %zu more (-v lists them all, and so does the report)\n", hidden);
 }

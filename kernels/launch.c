@@ -90,6 +90,34 @@ static gg_tensor_map_spec map_spec(const gg_plan *plan, const struct tensor *t, 
     };
 }
 
+static size_t tensor_bytes(const gg_problem *p, int which) {
+    const struct tensor *t = &tensors_table[which];
+    size_t columns = (size_t)(t->columns_n ? p->N : p->K);
+    size_t rows = (size_t)(t->weights                                  ? (int64_t)p->E * p->N
+                           : which == X && (p->fusions & GG_PERMUTE_X) ? p->T
+                                                                       : p->T * p->topk);
+    return rows * columns * 2;
+}
+
+/* All that the kernel may touch. */
+enum { ROUTING = 3, BUFFERS = OPERANDS + ROUTING };
+static size_t list_buffers(const gg_problem *p, const gg_tensors *tensors, gg_buffer buffers[BUFFERS]) {
+    const size_t M = (size_t)(p->T * p->topk);
+    size_t count = 0;
+    for (int i = 0; i < OPERANDS; i++) {
+        int which = operands[p->op][i];
+        const struct tensor *t = &tensors_table[which];
+        buffers[count++] = (gg_buffer){t->name, pointer_of(tensors, t->offset), tensor_bytes(p, which),
+                                       i == OUT ? GG_BUFFER_OUT : GG_BUFFER_IN};
+    }
+    buffers[count++] = (gg_buffer){"m_sizes", tensors->m_sizes, (size_t)p->E * 4, GG_BUFFER_IN};
+    if (p->fusions & (GG_PERMUTE_X | GG_PERMUTE_Y))
+        buffers[count++] = (gg_buffer){"gather_indices", tensors->gather_indices, M * 4, GG_BUFFER_IN};
+    if (p->fusions & GG_FUSE_MUL_POST)
+        buffers[count++] = (gg_buffer){"topk_weights", tensors->topk_weights, M * 4, GG_BUFFER_IN};
+    return count;
+}
+
 /* --- launching --- */
 
 gg_status gg_launch(gg_context *context, const gg_plan *plan, const gg_tensors *tensors, gg_stream stream) {
@@ -135,6 +163,7 @@ gg_status gg_launch(gg_context *context, const gg_plan *plan, const gg_tensors *
     gg_source source = gg_plan_source(plan, context->debug);
     if ((status = gg_context_kernel(context, &source, plan->entry, &kernel))) return status;
     snprintf(label, sizeof label, "%s %s", plan->source, plan->macros);
+    gg_buffer buffers[BUFFERS];
     gg_launch_spec spec = {
         .grid = plan->grid,
         .threads = plan->threads,
@@ -142,6 +171,8 @@ gg_status gg_launch(gg_context *context, const gg_plan *plan, const gg_tensors *
         .params = &params,
         .params_bytes = sizeof params,
         .label = label,
+        .buffers = buffers,
+        .buffer_count = list_buffers(p, tensors, buffers),
     };
     return gg_fail_backend(context, ops->launch(backend, kernel, &spec, stream), gg_op_name(p->op));
 }
@@ -201,12 +232,17 @@ gg_status gg_reduce_topk(gg_context *context, gg_dtype dtype, int64_t T, int32_t
     reduce_params params = {.dx_slots = dx_slots, .dx_tokens = dx_tokens, .T = T, .topk = topk, .K = K};
     int64_t blocks = (T * (K / VALUES) + THREADS - 1) / THREADS;
     int64_t most = (int64_t)BLOCKS_PER_SM * gg_get_device(context)->sm_count;
+    const size_t bytes = (size_t)T * (size_t)K * 2;
+    const gg_buffer buffers[] = {{"dx_slots", dx_slots, bytes * (size_t)topk, GG_BUFFER_IN},
+                                 {"dx_tokens", dx_tokens, bytes, GG_BUFFER_OUT}};
     gg_launch_spec spec = {
         .grid = (uint32_t)(blocks < most ? blocks : most),
         .threads = THREADS,
         .params = &params,
         .params_bytes = sizeof params,
         .label = "reduce_topk.cu",
+        .buffers = buffers,
+        .buffer_count = sizeof buffers / sizeof *buffers,
     };
     return gg_fail_backend(context, context->backend->ops->launch(context->backend, kernel, &spec, stream),
                            "reduce_topk");

@@ -66,7 +66,9 @@ static inline void rig_close(rig *r) {
 
 static inline void *rig_alloc(rig *r, size_t bytes) {
     assert_true((size_t)r->count < sizeof r->memory / sizeof *r->memory);
-    assert_int_equal(gg_alloc(r->context, bytes, &r->memory[r->count]), GG_OK);
+    gg_backend *backend = gg_context_backend(r->context);
+    assert_int_equal(gg_alloc(r->context, (bytes + 3) / 4 * 4, &r->memory[r->count]), GG_OK);
+    assert_int_equal(gg_sim_backend.fill(backend, r->memory[r->count], 0, (bytes + 3) / 4 * 4, NULL), GG_OK);
     return r->memory[r->count++];
 }
 

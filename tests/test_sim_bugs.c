@@ -86,7 +86,7 @@ static void test_deadlock_report(void **state) {
         "(mbarrier 0x400, phase 0, parity 0, lacks 1 arrivals and 0 bytes)",
         " 32 in barrier sync at faults.cu:",
         "(barrier 3 has 32 of 64 threads)",
-        "kernel 'test', simulator seed 0",
+        "simulator seed 0, kernel 'test'",
     };
     for (size_t i = 0; i < sizeof wants / sizeof *wants; i++)
         if (!strstr(b.backend->error, wants[i])) fail_msg("'%s' is not in '%s'", wants[i], b.backend->error);

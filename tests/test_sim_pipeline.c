@@ -1,4 +1,4 @@
-/* test_sim_pipeline.c: the example of kernels/backend/sim/README.md: a kernel that is none of ours, right and with its
+/* test_sim_pipeline.c: the example of docs/simulator.md: a kernel that is none of ours, right and with its
  * planted bug, which the checker names although the sums come out right. */
 #include "sim_fixture.h"
 

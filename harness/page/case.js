@@ -136,7 +136,9 @@ function sinceWhen(change) {
     return [element("div", { className: "dim", textContent: words.filter(Boolean).join(", ") })];
 }
 
-const reproLine = (run, result) => `${run.repro || "./run_tests.sh"} '${result.id.replaceAll("'", "'\\''")}'`;
+// with the schedule that a fault on the simulator names
+const simSeed = (result) => (/simulator seed (\d+)/.exec(result.message || "") || []).slice(1).map((seed) => ` --sim-seed ${seed}`).join("");
+const reproLine = (run, result) => `${run.repro || "./run_tests.sh"}${simSeed(result)} '${result.id.replaceAll("'", "'\\''")}'`;
 
 function fillCase(panel, run, result, close) {
     const d = result.difference, first = result.message.split("\n", 1)[0], rest = result.message.slice(first.length + 1);

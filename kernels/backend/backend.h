@@ -52,14 +52,27 @@ typedef struct gg_kernel gg_kernel; /* a loaded kernel, owned by its backend */
 typedef struct gg_graph gg_graph;   /* launches captured, to be replayed */
 typedef struct gg_event gg_event;   /* a point in a stream, for timing */
 
+/* What a kernel may do with a buffer: read it; write it, and read what it has written; both from the first. */
+typedef enum gg_buffer_use { GG_BUFFER_IN, GG_BUFFER_OUT, GG_BUFFER_INOUT } gg_buffer_use;
+
+/* A range of device memory. */
+typedef struct gg_buffer {
+    const char *name;
+    const void *data;
+    size_t bytes;
+    gg_buffer_use use;
+} gg_buffer;
+
 typedef struct gg_launch_spec {
     uint32_t grid, threads, smem_bytes;
     const void *params; /* one struct, passed by value */
     size_t params_bytes;
     const char *label; /* for error messages */
+    /* All device memory that the kernel may touch; none: any. The simulator's race mode holds it to that, others do not. */
+    const gg_buffer *buffers;
+    size_t buffer_count;
 } gg_launch_spec;
 
-/* A device buffer that the simulator checks accesses against; other backends ignore it. */
 typedef struct gg_backend_ops {
     const char *name; /* "cuda", "sim" */
     gg_status (*open)(gg_backend **out, int device, char error[GG_ERROR_SIZE]);

@@ -122,6 +122,21 @@ DEVICE u64 atomic_add_u64(u64 *address, u64 value) { return atomicAdd(address, v
 DEVICE u32 atomic_add_u32(u32 *address, u32 value) { return atomicAdd(address, value); }
 DEVICE u64 atomic_min_u64(u64 *address, u64 value) { return atomicMin(address, value); }
 
+/* --- flags between blocks: what a thread did and knows before a release, another knows after the acquire that sees it --- */
+DEVICE u32 load_acquire_u32(const u32 *address) {
+    u32 value;
+    asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(address) : "memory");
+    return value;
+}
+DEVICE void store_release_u32(u32 *address, u32 value) {
+    asm volatile("st.release.gpu.global.u32 [%0], %1;" ::"l"(address), "r"(value) : "memory");
+}
+DEVICE void atomic_add_release_u32(u32 *address, u32 value) {
+    asm volatile("red.release.gpu.global.add.u32 [%0], %1;" ::"l"(address), "r"(value) : "memory");
+}
+/* makes a release of the next relaxed atomic, and an acquire of the one before */
+DEVICE void fence_device(void) { __threadfence(); }
+
 /* --- cp.async: 16 bytes global to shared; `bytes` 0 reads nothing and zero-fills --- */
 DEVICE void cp_async_16(u32 dst, const void *src, int bytes) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(dst), "l"(src), "r"(bytes) : "memory");
@@ -193,6 +208,8 @@ DEVICE void cp_async_commit_arrive(u32 barrier) {
 }
 /* orders this thread's ordinary shared-memory writes before later async-proxy accesses (TMA, wgmma) */
 DEVICE void fence_proxy_async(void) { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+/* the same for global memory: what ordinary code wrote there before TMA reads it in the same kernel */
+DEVICE void fence_proxy_async_global(void) { asm volatile("fence.proxy.async.global;" ::: "memory"); }
 DEVICE void tma_prefetch_map(const tensor_map *map) {
     asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }

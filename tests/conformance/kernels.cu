@@ -139,6 +139,17 @@ KERNEL(counting, conformance_params, 64, 1) {
     }
 }
 
+/* What flags between blocks leave; that they order is the simulator's affair. */
+KERNEL(flags, conformance_params, 32, 1) {
+    atomic_add_release_u32(p.out, p.in[threadIdx.x]);
+    fence_device();
+    warp_sync();
+    if (threadIdx.x == 0) {
+        store_release_u32(p.out + 1, p.in[1]);
+        p.out[2] = load_acquire_u32(p.out) + load_acquire_u32(p.out + 1);
+    }
+}
+
 #ifdef N
 /* Shared memory is filled as `in` lies: a, 64 rows of 128 bytes (MN-major: 32), then b; swizzle and majors are the
  * descriptors' affair. Two products of k16. */

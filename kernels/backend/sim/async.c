@@ -17,8 +17,8 @@ u8 *gg_sim_shared(gg_sim *sim, u32 address, u32 bytes, u32 alignment, gg_sim_acc
     if (address & (alignment - 1))
         gg_sim_fail(sim, site, "misaligned %s: address 0x%x is not a multiple of %u", what, address,
                     alignment);
-    /* a TMA load's is checked once its mbarrier is known */
-    if (sim->race && access != GG_SIM_LOAD_WRITE && access != GG_SIM_SYNC)
+    /* a TMA load's is checked once its mbarrier is known, a wgmma's for the whole operand */
+    if (sim->race && access != GG_SIM_LOAD_WRITE && access != GG_SIM_PRODUCT_READ && access != GG_SIM_SYNC)
         gg_sim_race_access(sim, offset, bytes, access, 0, what, site);
     return sim->api.shared + offset;
 }
@@ -46,19 +46,6 @@ void *gg_sim_grow(gg_sim *sim, void *items, u32 count, u32 *capacity, size_t ite
     return moved;
 }
 
-static void check_global(gg_sim *sim, const void *address, size_t bytes, bool write, const char *what,
-                         const sim_site *site) {
-    if (gg_sim_memory_holds(&sim->memory, address, bytes)) {
-        if (sim->race)
-            gg_sim_race_global(sim, address, bytes, write ? GG_SIM_GLOBAL_WRITE : GG_SIM_GLOBAL_READ, site,
-                               NULL);
-        return;
-    }
-    char where[GG_REASON_SIZE];
-    gg_sim_memory_describe(&sim->memory, address, where);
-    gg_sim_fail(sim, site, "%s outside global memory: %zu bytes at %p, %s", what, bytes, address, where);
-}
-
 /* --- cp.async --- */
 void gg_sim_cp_async(sim_api *api, const sim_site *site, u32 dst, const void *src, int bytes) {
     gg_sim *sim = gg_sim_enter(api, site);
@@ -67,7 +54,7 @@ void gg_sim_cp_async(sim_api *api, const sim_site *site, u32 dst, const void *sr
     if ((uintptr_t)src & 15)
         gg_sim_fail(sim, site, "misaligned cp.async: source %p is not a multiple of 16", src);
     if (bytes < 0 || bytes > 16) gg_sim_fail(sim, site, "cp.async of %d bytes, not 0 to 16", bytes);
-    if (bytes) check_global(sim, src, (size_t)bytes, false, "cp.async", site);
+    if (bytes) gg_sim_global(sim, src, (size_t)bytes, GG_SIM_GLOBAL_COPY, 0, "cp.async", site);
     memset(target, 0xff, 16);
     self->copies =
         gg_sim_grow(sim, self->copies, self->last_copy, &self->copy_capacity, sizeof *self->copies);
@@ -144,10 +131,15 @@ void gg_sim_mbarrier_init(sim_api *api, const sim_site *site, u32 address, u32 c
     u32 index = 0;
     while (index < sim->mbarrier_count && sim->mbarriers[index].address != address) index++;
     if (index == GG_SIM_MBARRIERS) gg_sim_fail(sim, site, "more than %d mbarriers", GG_SIM_MBARRIERS);
+    u32 words[2];
+    memcpy(words, at, sizeof words);
+    if (index < sim->mbarrier_count && words[0] == MBARRIER_MARK && words[1] == index)
+        gg_sim_fail(sim, site, "mbarrier 0x%x is initialised while it is one already", address);
     if (index == sim->mbarrier_count) sim->mbarrier_count++;
     if (count == 0) gg_sim_fail(sim, site, "mbarrier initialised for no arrivals");
     sim->mbarriers[index] = (gg_sim_mbarrier){.address = address, .count = count, .pending = count};
-    u32 words[2] = {MBARRIER_MARK, index};
+    words[0] = MBARRIER_MARK;
+    words[1] = index;
     memcpy(at, words, sizeof words);
     gg_sim_race_mbarrier_init(sim, index, site);
 }
@@ -228,6 +220,9 @@ static gg_sim_transfer make_transfer(gg_sim *sim, const tensor_map *opaque, int 
     gg_sim_transfer transfer = {.at = {x, y, z}, .shared = shared, .site = site};
     memcpy(&transfer.map, opaque, sizeof transfer.map);
     const gg_sim_map *map = &transfer.map;
+    if ((uintptr_t)opaque % _Alignof(tensor_map))
+        gg_sim_fail(sim, site, "misaligned tensor map: address %p is not a multiple of 64",
+                    (const void *)opaque);
     if (map->magic != GG_SIM_MAP_MAGIC)
         gg_sim_fail(sim, site, "%s through %p, which holds no tensor map", what, (const void *)opaque);
     if (map->rank != rank)
@@ -243,36 +238,56 @@ static void enqueue(gg_sim *sim, gg_sim_transfers *queue, const gg_sim_transfer 
     queue->items[queue->count++] = *transfer;
 }
 
-/* One row of the box: the 16-byte chunks lie swizzled in shared memory, and only elements inside the tensor
- * move. */
-static void move_row(gg_sim *sim, const gg_sim_transfer *transfer, u8 *box, u32 y, u32 z, bool load) {
+/* The part of a box's row inside the tensor: its place in global memory, its bytes, and how many of the row's bytes come
+ * before it. */
+typedef struct row_part {
+    u8 *global;
+    size_t bytes, before;
+} row_part;
+
+static row_part part_inside(const gg_sim_transfer *transfer, u32 y, u32 z) {
     const gg_sim_map *map = &transfer->map;
-    u32 span = map->box[0] * 2, mask = span - 16, start = (z * map->box[1] + y) * span;
     int64_t x = transfer->at[0], row = (int64_t)transfer->at[1] + y, plane = (int64_t)transfer->at[2] + z;
     int64_t first = x < 0 ? -x : 0, end = (int64_t)map->dims[0] - x;
     if (end > (int64_t)map->box[0]) end = map->box[0];
-    u8 line[128] = {0}, *inside = line, *global = NULL; /* the elements inside the tensor, here and there */
-    size_t bytes = 0;
-    if (row >= 0 && row < (int64_t)map->dims[1] && plane >= 0 && plane < (int64_t)map->dims[2] &&
-        first < end) {
-        bytes = (size_t)(end - first) * 2;
-        inside += first * 2;
-        global =
-            map->base + row * (int64_t)map->strides[0] + plane * (int64_t)map->strides[1] + (x + first) * 2;
-        check_global(sim, global, bytes, !load, load ? "TMA load" : "TMA store", transfer->site);
-    }
-    if (load && bytes) memcpy(inside, global, bytes);
+    if (row < 0 || row >= (int64_t)map->dims[1] || plane < 0 || plane >= (int64_t)map->dims[2] ||
+        first >= end)
+        return (row_part){0};
+    return (row_part){.global = map->base + row * (int64_t)map->strides[0] +
+                                plane * (int64_t)map->strides[1] + (x + first) * 2,
+                      .bytes = (size_t)(end - first) * 2,
+                      .before = (size_t)first * 2};
+}
+
+/* The 16-byte chunks of the box's rows lie swizzled in shared memory, and only elements inside the tensor move. */
+static void move_row(const gg_sim_transfer *transfer, u8 *box, u32 y, u32 z, bool load) {
+    const gg_sim_map *map = &transfer->map;
+    u32 span = map->box[0] * 2, mask = span - 16, start = (z * map->box[1] + y) * span;
+    row_part part = part_inside(transfer, y, z);
+    u8 line[128] = {0};
+    if (load && part.bytes) memcpy(line + part.before, part.global, part.bytes);
     for (u32 c = 0; c < span; c += 16) {
         u32 offset = start + c;
         u8 *chunk = box + (offset ^ (offset >> 3 & mask));
         memcpy(load ? chunk : line + c, load ? line + c : chunk, 16);
     }
-    if (!load && bytes) memcpy(global, inside, bytes);
+    if (!load && part.bytes) memcpy(part.global, line + part.before, part.bytes);
 }
 
-static void move_box(gg_sim *sim, const gg_sim_transfer *transfer, u8 *box, bool load) {
+static void move_box(const gg_sim_transfer *transfer, u8 *box, bool load) {
     for (u32 z = 0; z < transfer->map.box[2]; z++)
-        for (u32 y = 0; y < transfer->map.box[1]; y++) move_row(sim, transfer, box, y, z, load);
+        for (u32 y = 0; y < transfer->map.box[1]; y++) move_row(transfer, box, y, z, load);
+}
+
+/* What the box will touch of global memory, checked when the transfer is issued. */
+static void check_box(gg_sim *sim, const gg_sim_transfer *transfer, gg_sim_global_access access, u32 barrier,
+                      const char *what) {
+    for (u32 z = 0; z < transfer->map.box[2]; z++)
+        for (u32 y = 0; y < transfer->map.box[1]; y++) {
+            row_part part = part_inside(transfer, y, z);
+            if (part.bytes)
+                gg_sim_global(sim, part.global, part.bytes, access, barrier, what, transfer->site);
+        }
 }
 
 void gg_sim_tma_load(sim_api *api, const sim_site *site, u32 dst, const tensor_map *map, int rank, int x,
@@ -285,6 +300,7 @@ void gg_sim_tma_load(sim_api *api, const sim_site *site, u32 dst, const tensor_m
     if (sim->race)
         gg_sim_race_access(sim, dst - SIM_SHARED_BASE, transfer.bytes, GG_SIM_LOAD_WRITE, index, "TMA load",
                            site);
+    check_box(sim, &transfer, GG_SIM_GLOBAL_LOAD, index, "TMA load");
     transfer.barrier = barrier;
     enqueue(sim, &sim->loads, &transfer);
 }
@@ -293,9 +309,16 @@ bool gg_sim_land_load(gg_sim *sim) {
     if (!sim->loads.count) return false;
     gg_sim_transfer *place = &sim->loads.items[gg_sim_random(sim) % sim->loads.count], transfer = *place;
     *place = sim->loads.items[--sim->loads.count];
-    move_box(sim, &transfer, sim->api.shared + (transfer.shared - SIM_SHARED_BASE), true);
+    move_box(&transfer, sim->api.shared + (transfer.shared - SIM_SHARED_BASE), true);
     gg_sim_mbarrier *barrier = find_mbarrier(sim, transfer.barrier, transfer.site);
-    gg_sim_race_landed(sim, transfer.shared - SIM_SHARED_BASE, transfer.bytes, mbarrier_index(sim, barrier));
+    u32 index = mbarrier_index(sim, barrier);
+    gg_sim_race_landed(sim, transfer.shared - SIM_SHARED_BASE, transfer.bytes, index);
+    if (sim->race)
+        for (u32 z = 0; z < transfer.map.box[2]; z++)
+            for (u32 y = 0; y < transfer.map.box[1]; y++) {
+                row_part part = part_inside(&transfer, y, z);
+                if (part.bytes) gg_sim_race_global_landed(sim, part.global, part.bytes, index);
+            }
     add_tx(sim, barrier, -(int64_t)transfer.bytes, transfer.site);
     complete_phase(sim, barrier);
     return true;
@@ -312,6 +335,7 @@ void gg_sim_tma_store(sim_api *api, const sim_site *site, const tensor_map *map,
         make_transfer(sim, map, rank, x, y, z, src, GG_SIM_STORE_READ, "TMA store", site);
     transfer.owner = sim->current;
     transfer.group = sim->current->store_group;
+    check_box(sim, &transfer, GG_SIM_GLOBAL_STORE, 0, "TMA store");
     enqueue(sim, &sim->stores, &transfer);
 }
 
@@ -327,7 +351,7 @@ static void read_store(gg_sim *sim, gg_sim_transfer *store) {
 static void land_store(gg_sim *sim, u32 index) {
     gg_sim_transfer *store = &sim->stores.items[index];
     read_store(sim, store);
-    move_box(sim, store, store->data, false);
+    move_box(store, store->data, false);
     free(store->data);
     *store = sim->stores.items[--sim->stores.count];
 }
@@ -339,7 +363,8 @@ void gg_sim_tma_store_commit(sim_api *api, const sim_site *site) {
 void gg_sim_tma_store_wait(sim_api *api, const sim_site *site, int pending, int only_reads) {
     gg_sim *sim = gg_sim_enter(api, site);
     gg_sim_fiber *self = sim->current;
-    if ((int)self->store_group > pending) gg_sim_race_stores_done(sim, self->store_group - (u32)pending);
+    if ((int)self->store_group > pending)
+        gg_sim_race_stores_done(sim, self->store_group - (u32)pending, !only_reads);
     for (u32 i = 0; i < sim->stores.count;) {
         gg_sim_transfer *store = &sim->stores.items[i];
         bool due = store->owner == self && (int)store->group < (int)self->store_group - pending;

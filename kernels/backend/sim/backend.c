@@ -23,7 +23,7 @@ typedef struct sim_backend {
     gg_device device;
     gg_kernel *kernels;
     struct timespec timer;
-    gg_sim sim;
+    gg_sim_device sim;
 } sim_backend;
 
 static sim_backend *self_of(gg_backend *backend) { return (sim_backend *)backend; }
@@ -33,47 +33,27 @@ static gg_status refuse(gg_backend *backend, gg_status status, const char *what,
     return status;
 }
 
-static void *map_pages(size_t bytes, int protection) {
-    void *pages = mmap(NULL, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    return pages == MAP_FAILED ? NULL : pages;
-}
-
-/* Stacks and shared memory, with guard pages. */
-static bool map_machine(gg_sim *sim) {
-    sim->page_bytes = (size_t)sysconf(_SC_PAGESIZE);
-    sim->stack_stride = sim->page_bytes + GG_SIM_STACK_BYTES;
-    size_t shared = (GG_SIM_SHARED_BYTES + sim->page_bytes - 1) / sim->page_bytes * sim->page_bytes;
-    sim->shared_area_bytes = shared + 2 * sim->page_bytes;
-    sim->stacks = map_pages(GG_SIM_MAX_THREADS * sim->stack_stride, PROT_READ | PROT_WRITE);
-    sim->shared_area = map_pages(sim->shared_area_bytes, PROT_NONE);
-    sim->signal_stack = map_pages(GG_SIM_SIGNAL_STACK_BYTES, PROT_READ | PROT_WRITE);
-    if (!sim->stacks || !sim->shared_area || !sim->signal_stack) return false;
-    for (size_t i = 0; i < GG_SIM_MAX_THREADS; i++)
-        if (mprotect(sim->stacks + i * sim->stack_stride, sim->page_bytes, PROT_NONE)) return false;
-    return mprotect(sim->shared_area + sim->page_bytes, shared, PROT_READ | PROT_WRITE) == 0;
-}
-
-static void unmap_machine(gg_sim *sim) {
-    if (sim->stacks) munmap(sim->stacks, GG_SIM_MAX_THREADS * sim->stack_stride);
-    if (sim->shared_area) munmap(sim->shared_area, sim->shared_area_bytes);
-    if (sim->signal_stack) munmap(sim->signal_stack, GG_SIM_SIGNAL_STACK_BYTES);
+static void free_blocks(gg_sim_device *sim) {
+    for (int i = 0; i < GG_SIM_MAX_RESIDENT; i++) {
+        gg_sim_block_free(sim->blocks[i]);
+        sim->blocks[i] = NULL;
+    }
 }
 
 static void sim_close(gg_backend *backend) {
     sim_backend *self = self_of(backend);
     if (!self) return;
-    gg_sim *sim = &self->sim;
+    gg_sim_device *sim = &self->sim;
     while (self->kernels) {
         gg_kernel *kernel = self->kernels;
         self->kernels = kernel->next;
         dlclose(kernel->library);
         free(kernel);
     }
-    gg_sim_free_async(sim);
-    gg_sim_free_wgmma(sim);
-    gg_sim_race_free(sim->race);
+    free_blocks(sim);
+    gg_sim_checker_free(sim->checker);
     gg_sim_memory_close(&sim->memory);
-    unmap_machine(sim);
+    if (sim->signal_stack) munmap(sim->signal_stack, GG_SIM_SIGNAL_STACK_BYTES);
     free(self);
 }
 
@@ -83,33 +63,24 @@ static gg_status sim_open(gg_backend **out, int device, char error[GG_ERROR_SIZE
         snprintf(error, GG_ERROR_SIZE, "no device %d: the simulator has device 0 only", device);
         return GG_ERR_NO_DEVICE;
     }
-    sim_backend *self = aligned_alloc(64, (sizeof *self + 63) & ~(size_t)63);
+    sim_backend *self = calloc(1, sizeof *self);
     if (!self) goto no_memory;
-    memset(self, 0, sizeof *self);
     self->base.ops = &gg_sim_backend;
-    gg_sim *sim = &self->sim;
-    if (!map_machine(sim)) goto no_memory;
-#define X(result, name, arguments) .do_##name = gg_sim_##name,
-    sim->api = (sim_api){SIM_FUNCTIONS(X)};
-#undef X
-    sim->error = self->base.error;
-    sim->api.stacks = sim->stacks;
-    sim->api.machine_bytes = sizeof *sim;
-    sim->api.stacks_bytes = GG_SIM_MAX_THREADS * sim->stack_stride;
-    sim->launcher.sim = sim;
-    for (u32 i = 0; i < GG_SIM_MAX_THREADS; i++) {
-        gg_sim_warp *warp = &sim->warps[i / GG_SIM_LANES];
-        if (i % GG_SIM_LANES == 0) warp->fibers = &sim->fibers[i];
-        sim->fibers[i].index.x = i;
-        sim->fibers[i].lane = i % GG_SIM_LANES;
-        sim->fibers[i].warp = warp;
-        sim->fibers[i].sim = sim;
-    }
+    gg_sim_device *sim = &self->sim;
     const char *seed = getenv("MOEGEMM_SIM_SEED");
     const char *check = getenv("MOEGEMM_SIM_CHECK");
+    sim->error = self->base.error;
+    sim->page_bytes = (size_t)sysconf(_SC_PAGESIZE);
+    sim->signal_stack = mmap(NULL, GG_SIM_SIGNAL_STACK_BYTES, PROT_READ | PROT_WRITE,
+                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (sim->signal_stack == MAP_FAILED) {
+        sim->signal_stack = NULL;
+        goto no_memory;
+    }
     sim->options.seed = seed ? strtoull(seed, NULL, 0) : 0;
     sim->options.race = check && !strcmp(check, "race");
-    if (sim->options.race && !(sim->race = gg_sim_race_new())) goto no_memory;
+    if (sim->options.race && !(sim->checker = gg_sim_checker_new())) goto no_memory;
+    if (!(sim->blocks[0] = gg_sim_block_new(sim))) goto no_memory;
 
     self->device = (gg_device){
         .name = "simulator",
@@ -127,19 +98,18 @@ static gg_status sim_open(gg_backend **out, int device, char error[GG_ERROR_SIZE
     return GG_OK;
 no_memory:
     snprintf(error, GG_ERROR_SIZE, "out of memory for the simulator's stacks");
-    if (self) unmap_machine(&self->sim);
-    free(self);
+    sim_close(self ? &self->base : NULL);
     return GG_ERR_MEMORY;
 }
 
 void gg_sim_configure(gg_backend *backend, gg_sim_options options) {
     sim_backend *self = self_of(backend);
-    self->sim.options = options;
-    if (!options.race) {
-        gg_sim_race_free(self->sim.race);
-        self->sim.race = NULL;
-    } else if (!self->sim.race) {
-        self->sim.race = gg_sim_race_new();
+    gg_sim_device *sim = &self->sim;
+    sim->options = options;
+    if (options.race != (sim->checker != NULL)) {
+        free_blocks(sim); /* they are made anew, with what the checker keeps of them */
+        gg_sim_checker_free(sim->checker);
+        sim->checker = options.race ? gg_sim_checker_new() : NULL;
     }
     for (gg_kernel *kernel = self->kernels; kernel; kernel = kernel->next) kernel->launches = 0;
 }
@@ -153,8 +123,8 @@ static const gg_device *sim_device(const gg_backend *backend) {
 }
 
 static gg_target sim_target(const gg_backend *backend) {
-    return ((const sim_backend *)backend)->sim.race ? (gg_target){.arch = "sim_race"}
-                                                    : (gg_target){.arch = "sim"};
+    return ((const sim_backend *)backend)->sim.checker ? (gg_target){.arch = "sim_race"}
+                                                       : (gg_target){.arch = "sim"};
 }
 
 static gg_status sim_alloc(gg_backend *backend, size_t bytes, void **out) {
@@ -165,6 +135,12 @@ static gg_status sim_alloc(gg_backend *backend, size_t bytes, void **out) {
 
 static void sim_free(gg_backend *backend, void *data) {
     if (data) gg_sim_memory_free(&self_of(backend)->sim.memory, data);
+}
+
+/* What the host has written of device memory holds values. */
+static void know(gg_backend *backend, const void *data, size_t bytes) {
+    gg_sim_allocation *item = bytes ? gg_sim_memory_find(&self_of(backend)->sim.memory, data) : NULL;
+    if (item) gg_sim_memory_know(item, (size_t)((const u8 *)data - item->data), bytes);
 }
 
 /* The transfers check what the driver would: the device side must be allocated. */
@@ -179,6 +155,7 @@ static gg_status check_device(gg_backend *backend, const void *data, size_t byte
 
 static gg_status sim_upload(gg_backend *backend, void *dst, const void *src, size_t bytes) {
     gg_status status = check_device(backend, dst, bytes, "upload");
+    if (status == GG_OK) know(backend, dst, bytes);
     if (status == GG_OK && bytes) memcpy(dst, src, bytes);
     return status;
 }
@@ -193,6 +170,7 @@ static gg_status sim_copy(gg_backend *backend, void *dst, const void *src, size_
     (void)stream;
     gg_status status = check_device(backend, src, bytes, "copy source");
     if (status == GG_OK) status = check_device(backend, dst, bytes, "copy target");
+    if (status == GG_OK) know(backend, dst, bytes);
     if (status == GG_OK && bytes) memmove(dst, src, bytes);
     return status;
 }
@@ -204,6 +182,7 @@ static gg_status sim_fill(gg_backend *backend, void *dst, uint32_t word, size_t 
         return GG_ERR_ARGUMENT;
     }
     gg_status status = check_device(backend, dst, bytes, "fill");
+    if (status == GG_OK) know(backend, dst, bytes);
     if (status == GG_OK)
         for (size_t i = 0; i < bytes / 4; i++) ((uint32_t *)dst)[i] = word;
     return status;
@@ -282,7 +261,7 @@ static gg_status check_launch(gg_backend *backend, const gg_kernel *kernel, cons
         snprintf(backend->error, GG_ERROR_SIZE,
                  "launch of '%s' with %u threads, not a multiple of 32 up to its bound of %u", label,
                  spec->threads, entry->max_threads);
-    else if (self_of(backend)->sim.race && !entry->race)
+    else if (self_of(backend)->sim.checker && !entry->race)
         snprintf(backend->error, GG_ERROR_SIZE,
                  "launch of '%s', which was not built for race mode (set MOEGEMM_SIM_CHECK before opening)",
                  label);
@@ -303,13 +282,14 @@ static gg_status check_launch(gg_backend *backend, const gg_kernel *kernel, cons
 static gg_status sim_launch(gg_backend *backend, gg_kernel *kernel, const gg_launch_spec *spec,
                             gg_stream stream) {
     (void)stream;
-    gg_sim *sim = &self_of(backend)->sim;
+    gg_sim_device *sim = &self_of(backend)->sim;
     gg_status status = check_launch(backend, kernel, spec);
     if (status) return status;
     sim->seed = sim->options.seed + kernel->launches++;
+    sim->kernel = kernel->entry;
+    sim->bind = kernel->bind;
     gg_sim_faults_begin(sim);
-    kernel->bind(&sim->api);
-    status = gg_sim_run(sim, kernel->entry, spec);
+    status = gg_sim_run(sim, spec, &self_of(backend)->device);
     gg_sim_faults_end();
     return status;
 }

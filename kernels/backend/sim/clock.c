@@ -23,20 +23,20 @@ void gg_sim_clock_assign(gg_sim_clocks *pool, gg_sim_clock **place, gg_sim_clock
     *place = c;
 }
 
-static gg_sim_clock *new_clock(gg_sim *sim, gg_sim_clocks *pool) {
+static gg_sim_clock *new_clock(gg_sim *sim, gg_sim_clocks *pool, u32 actors) {
     gg_sim_clock *c = pool->unused;
     if (c)
         pool->unused = c->next_free;
     else if (!(c = aligned_alloc(16, sizeof *c + pool->capacity * sizeof *c->at)))
         gg_sim_fail(sim, NULL, "out of memory for clocks");
     c->references = 1;
-    c->count = (pool->actors + 3) & ~3u;
+    c->count = (actors + 3) & ~3u;
     return c;
 }
 
 /* A new clock at the maximum of two. */
 static gg_sim_clock *maximum(gg_sim *sim, gg_sim_clocks *pool, const gg_sim_clock *a, const gg_sim_clock *b) {
-    gg_sim_clock *c = new_clock(sim, pool);
+    gg_sim_clock *c = new_clock(sim, pool, a->count > b->count ? a->count : b->count);
     u32 i = 0, both = a->count < b->count ? a->count : b->count;
     for (; i < both; i += 4) {
         int4 x = *(const int4 *)(a->at + i), y = *(const int4 *)(b->at + i), more = x > y;
@@ -44,7 +44,6 @@ static gg_sim_clock *maximum(gg_sim *sim, gg_sim_clocks *pool, const gg_sim_cloc
     }
     const gg_sim_clock *longer = a->count > b->count ? a : b;
     memcpy(c->at + i, longer->at + i, (longer->count - i) * sizeof *c->at);
-    memset(c->at + longer->count, 0, (c->count - longer->count) * sizeof *c->at);
     return c;
 }
 
@@ -77,11 +76,12 @@ void gg_sim_clock_join(gg_sim *sim, gg_sim_clocks *pool, gg_sim_clock **place, g
     gg_sim_clock_assign(pool, place, pool->memo[slot].joined);
 }
 
-void gg_sim_clock_raise(gg_sim *sim, gg_sim_clocks *pool, gg_sim_clock **place, u32 actor, u32 epoch) {
+void gg_sim_clock_raise(gg_sim *sim, gg_sim_clocks *pool, gg_sim_clock **place, u32 actors, u32 actor,
+                        u32 epoch) {
     gg_sim_clock *c = *place;
     if (c && actor < c->count && c->at[actor] >= epoch) return;
     if (!c || c->references > 1 || actor >= c->count) {
-        gg_sim_clock *copy = new_clock(sim, pool);
+        gg_sim_clock *copy = new_clock(sim, pool, actors);
         u32 count = c ? c->count : 0;
         if (c) memcpy(copy->at, c->at, count * sizeof *c->at);
         memset(copy->at + count, 0, (copy->count - count) * sizeof *copy->at);

@@ -17,7 +17,6 @@ enum {
 
 typedef struct gg_sim_clocks {
     u32 capacity; /* actors a clock has room for */
-    u32 actors;   /* so far */
     gg_sim_clock *unused;
     struct {
         gg_sim_clock *a, *b, *joined;
@@ -28,8 +27,9 @@ typedef struct gg_sim_clocks {
 void gg_sim_clock_assign(gg_sim_clocks *pool, gg_sim_clock **place, gg_sim_clock *c);
 /* *place becomes the join of itself and `other`. */
 void gg_sim_clock_join(gg_sim *sim, gg_sim_clocks *pool, gg_sim_clock **place, gg_sim_clock *other);
-/* *place with `actor` at least at `epoch`; copied first where others share it. */
-void gg_sim_clock_raise(gg_sim *sim, gg_sim_clocks *pool, gg_sim_clock **place, u32 actor, u32 epoch);
+/* *place with `actor`, one of `actors`, at least at `epoch`; copied first where others share it. */
+void gg_sim_clock_raise(gg_sim *sim, gg_sim_clocks *pool, gg_sim_clock **place, u32 actors, u32 actor,
+                        u32 epoch);
 void gg_sim_clocks_forget(gg_sim_clocks *pool); /* what the memo holds */
 void gg_sim_clocks_free(gg_sim_clocks *pool);   /* those unused */
 

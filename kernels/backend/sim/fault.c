@@ -17,7 +17,7 @@ enum { SIGNALS = sizeof signals / sizeof *signals };
 /* A signal handler has no argument of ours, so the launch in progress is file state; `turn` is held while it
  * is set. */
 static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
-static _Thread_local gg_sim *running;
+static _Thread_local gg_sim_device *running;
 static struct {
     struct sigaction actions[SIGNALS];
     stack_t stack;
@@ -33,9 +33,8 @@ static bool in(const u8 *address, const u8 *begin, size_t bytes) {
 
 static void handle(int number, siginfo_t *info, void *context) {
     (void)context;
-    gg_sim *sim = running;
-    if (!sim ||
-        sim->current == &sim->launcher) { /* not a kernel's doing: the instruction faults again, unhandled */
+    gg_sim *sim = running ? running->active : NULL;
+    if (!sim) { /* not a kernel's doing: the instruction faults again, unhandled */
         restore_actions();
         return;
     }
@@ -47,7 +46,7 @@ static void handle(int number, siginfo_t *info, void *context) {
     char where[GG_REASON_SIZE] = "", last[GG_REASON_SIZE] = "before its first simulator call";
     if (site) snprintf(last, sizeof last, "after the call");
     if (number == SIGSEGV || number == SIGBUS) {
-        gg_sim_memory_describe(&sim->memory, address, where);
+        gg_sim_memory_describe(&sim->device->memory, address, where);
         if (in(address, sim->stacks, (size_t)GG_SIM_MAX_THREADS * sim->stack_stride))
             snprintf(where, sizeof where, "its stack overflows");
         if (in(address, sim->shared_area, sim->shared_area_bytes))
@@ -58,10 +57,10 @@ static void handle(int number, siginfo_t *info, void *context) {
     gg_sim_fail(sim, site, "%s, %s", name, last);
 }
 
-void gg_sim_faults_begin(gg_sim *sim) {
+void gg_sim_faults_begin(gg_sim_device *device) {
     pthread_mutex_lock(&turn);
-    running = sim;
-    stack_t stack = {.ss_sp = sim->signal_stack, .ss_size = GG_SIM_SIGNAL_STACK_BYTES};
+    running = device;
+    stack_t stack = {.ss_sp = device->signal_stack, .ss_size = GG_SIM_SIGNAL_STACK_BYTES};
     sigaltstack(&stack, &before.stack);
     struct sigaction action = {.sa_sigaction = handle, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
     sigemptyset(&action.sa_mask);

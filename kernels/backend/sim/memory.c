@@ -29,9 +29,13 @@ gg_status gg_sim_memory_alloc(gg_sim_memory *memory, size_t bytes, void **out) {
         munmap(mapping, total);
         return GG_ERR_MEMORY;
     }
-    u8 *data = mapping + page + inner - round_up(bytes, ALIGNMENT);
-    memory->items[memory->count++] =
-        (gg_sim_allocation){.data = data, .bytes = bytes, .mapping = mapping, .mapping_bytes = total};
+    u8 *data = mapping + page + inner - round_up(bytes, ALIGNMENT), *known = calloc(bytes / 16 + 1, 1);
+    if (!known) {
+        munmap(mapping, total);
+        return GG_ERR_MEMORY;
+    }
+    memory->items[memory->count++] = (gg_sim_allocation){
+        .data = data, .bytes = bytes, .mapping = mapping, .mapping_bytes = total, .known = known};
     *out = data;
     return GG_OK;
 }
@@ -39,7 +43,8 @@ gg_status gg_sim_memory_alloc(gg_sim_memory *memory, size_t bytes, void **out) {
 bool gg_sim_memory_free(gg_sim_memory *memory, void *data) {
     for (size_t i = 0; i < memory->count; i++) {
         if (memory->items[i].data != data) continue;
-        free(memory->items[i].owners);
+        free(memory->items[i].known);
+        free(memory->items[i].chunks);
         munmap(memory->items[i].mapping, memory->items[i].mapping_bytes);
         memory->items[i] = memory->items[--memory->count];
         memset(memory->recent, 0, sizeof memory->recent);
@@ -50,11 +55,28 @@ bool gg_sim_memory_free(gg_sim_memory *memory, void *data) {
 
 void gg_sim_memory_close(gg_sim_memory *memory) {
     for (size_t i = 0; i < memory->count; i++) {
-        free(memory->items[i].owners);
+        free(memory->items[i].known);
+        free(memory->items[i].chunks);
         munmap(memory->items[i].mapping, memory->items[i].mapping_bytes);
     }
     free(memory->items);
     *memory = (gg_sim_memory){0};
+}
+
+void gg_sim_memory_know(gg_sim_allocation *item, size_t offset, size_t bytes) {
+    enum { PARTS = 8 }; /* of 2 bytes in a chunk */
+    if (!bytes || !item->known) return;
+    size_t first = offset / 2, last = (offset + bytes - 1) / 2;
+    for (size_t i = first; i <= last;) {
+        if (i % PARTS == 0 && last - i >= PARTS - 1) {
+            size_t chunks = (last - i + 1) / PARTS;
+            memset(item->known + i / PARTS, 0xff, chunks);
+            i += chunks * PARTS;
+        } else {
+            item->known[i / PARTS] |= (u8)(1u << i % PARTS);
+            i++;
+        }
+    }
 }
 
 static bool holds(const gg_sim_allocation *item, uintptr_t address, size_t bytes) {

@@ -1,5 +1,7 @@
-/* sim.h: the simulated machine: one OS thread, a fiber per CUDA thread, blocks one after another.
+/* sim.h: the simulated machine: one OS thread, a fiber per CUDA thread, blocks one after another, or side by side where
+ * they wait for each other.
  *
+ * A gg_sim is one resident block with its shared memory, stacks and barriers; a gg_sim_device is what all blocks share.
  * Threads switch only inside simulator calls. Asynchronous operations are queued, their destination poisoned,
  * and they land as late as legal (or at random). A fault ends the launch: gg_sim_fail writes one line and
  * never returns. */
@@ -9,6 +11,9 @@
 #include "backend/backend.h"
 #include "options.h"
 #include "switch.h"
+
+#include <stdarg.h>
+
 #define GG_SIM_HOST
 #include "sim_device.h"
 
@@ -26,13 +31,18 @@ enum {
     GG_SIM_RECENT_BYTES = 1 << 16,         /* addresses that share one */
     GG_SIM_WGMMA_N = 256,                  /* widest wgmma */
     GG_SIM_ACCUMULATORS = 8,               /* in flight, of one warp */
+    GG_SIM_MAX_RESIDENT = 64,              /* blocks at a time, where a GPU of this size holds as many */
+    GG_SIM_POLLS = 4096,                   /* looks at unchanged flags before a launch counts as stuck */
     GG_SIM_ISSUED = 256,                   /* wgmma by which one warp may be ahead and still be compared */
     GG_SIM_MAX_NJ = 8,                     /* columns of mma blocks decoded at a time: 8 KiB, in L1 */
 };
 
 typedef struct gg_sim gg_sim;
 typedef struct gg_sim_warp gg_sim_warp;
-typedef struct gg_sim_race gg_sim_race; /* race.h */
+/* The race checker (race.h): what it keeps of a block, and of the launch. */
+typedef struct gg_sim_race gg_sim_race;
+typedef struct gg_sim_checker gg_sim_checker;
+typedef struct gg_sim_chunk gg_sim_chunk;
 
 /* one cp.async; `bytes` of 16 are read, the rest becomes zero */
 typedef struct gg_sim_copy {
@@ -58,7 +68,8 @@ typedef struct gg_sim_copy {
     X(GG_SIM_WGMMA_FENCE, "wgmma_fence")                                                                     \
     X(GG_SIM_WGMMA_COMMIT, "wgmma_commit")                                                                   \
     X(GG_SIM_WGMMA_WAIT, "wgmma_wait")                                                                       \
-    X(GG_SIM_SETMAXNREG, "setmaxnreg")
+    X(GG_SIM_SETMAXNREG, "setmaxnreg")                                                                       \
+    X(GG_SIM_WORD, "a look at global memory")
 
 typedef enum gg_sim_wait {
 #define X(name, text) name,
@@ -76,8 +87,11 @@ typedef struct gg_sim_fiber {
     bool done;
     const sim_site *site; /* of the last simulator call */
     u32 barrier, parity;  /* what a barrier or mbarrier wait is for */
-    u32 shuffled;         /* result of its last shuffle */
-    gg_sim_copy *copies;  /* queue of cp.async: [first, last) of capacity */
+    const void *word;     /* global memory last looked at, its size and what was there */
+    u32 word_bytes;
+    u64 word_value;
+    u32 shuffled;        /* result of its last shuffle */
+    gg_sim_copy *copies; /* queue of cp.async: [first, last) of capacity */
     u32 first_copy, last_copy, copy_capacity;
     u32 copy_group, store_group; /* number of the open group */
 } gg_sim_fiber;
@@ -200,8 +214,8 @@ typedef struct gg_sim_allocation {
     size_t bytes;
     void *mapping; /* with the guard pages around */
     size_t mapping_bytes;
-    u16 *owners; /* race mode: block + 1 that wrote each 2 bytes in launch `owned_in`; NULL: never written */
-    u64 owned_in;
+    u8 *known;            /* a bit for each 2 bytes that have ever been written; owned */
+    gg_sim_chunk *chunks; /* race mode: accesses in this launch; NULL: none yet; owned */
 } gg_sim_allocation;
 
 typedef struct gg_sim_memory {
@@ -210,28 +224,47 @@ typedef struct gg_sim_memory {
     u32 recent[GG_SIM_RECENT]; /* last found, by address: a GEMM goes round its operands */
 } gg_sim_memory;
 
-struct gg_sim {
-    sim_api api; /* first: kernels pass its address */
+/* What all blocks share. */
+typedef struct gg_sim_device {
     gg_sim_options options;
     u64 seed, random; /* of the launch */
     char *error;      /* GG_ERROR_SIZE bytes, of the backend */
     gg_sim_memory memory;
-    gg_sim_race *race; /* NULL: functional mode */
+    gg_sim_checker *checker; /* NULL: functional mode */
+    size_t page_bytes;
+    u8 *signal_stack;
 
     /* the launch */
     const gg_launch_spec *spec;
     const sim_kernel *kernel;
+    void (*bind)(sim_api *); /* the kernel's, for whoever runs */
     void *params;
     bool failed;
     gg_sim_landing landing;
+    u32 *order, started; /* blocks, and how many of them have begun */
+    u32 capacity;        /* blocks that may be resident */
+    u32 polls;           /* looks left at flags that nobody has changed */
+
+    gg_sim *blocks[GG_SIM_MAX_RESIDENT]; /* made when first needed; owned */
+    u32 resident;                        /* of them have a block */
+    gg_sim *active;                      /* whose thread runs; NULL: the launcher */
+    gg_sim_context launcher;
+} gg_sim_device;
+
+struct gg_sim {
+    sim_api api; /* first: kernels pass its address */
+    gg_sim_device *device;
+    gg_sim_race *race; /* NULL: functional mode */
 
     /* the block */
+    bool resident;
     u32 threads, warps_used, alive;
     u32 shared_bytes;
     gg_sim_fiber *current;
     u32 rotation;  /* lane tried first */
     u32 countdown; /* simulator calls until the next random step */
     u32 interval;
+    u32 lookers; /* threads that wait for a change of global memory */
     gg_sim_barrier barriers[GG_SIM_BARRIERS];
     gg_sim_mbarrier mbarriers[GG_SIM_MBARRIERS];
     u32 mbarrier_count;
@@ -243,12 +276,11 @@ struct gg_sim {
 
     gg_sim_warp warps[GG_SIM_MAX_WARPS];
     gg_sim_fiber fibers[GG_SIM_MAX_THREADS];
-    gg_sim_fiber launcher;
     u8 *stacks; /* each below its guard page's end: stack_stride = guard page + GG_SIM_STACK_BYTES */
-    size_t stack_stride, page_bytes;
+    size_t stack_stride;
+    u32 guarded;     /* stacks that have their guard page */
     u8 *shared_area; /* shared memory ends where the guard page at its end begins */
     size_t shared_area_bytes;
-    u8 *signal_stack;
 
     /* fragments of one mma tile as floats, in the order in which lanes use them (mma.c) */
     float a_values[8 * 16 * 4] __attribute__((aligned(32)));
@@ -256,14 +288,21 @@ struct gg_sim {
 };
 
 /* --- scheduler.c --- */
-gg_status gg_sim_run(gg_sim *sim, const sim_kernel *kernel, const gg_launch_spec *spec);
+/* kernel and bind of `device` are set. */
+gg_status gg_sim_run(gg_sim_device *device, const gg_launch_spec *spec, const gg_device *gpu);
 u32 gg_sim_random(gg_sim *sim);
-/* Ends the launch with one line: the fault, the place, thread, block, kernel and seed. `site` may be NULL. */
+/* Writes the line of a fault: the fault, the place, thread, block, kernel and seed. `site` may be NULL. */
+void gg_sim_note(gg_sim *sim, const sim_site *site, const char *format, va_list arguments)
+    __attribute__((format(printf, 3, 0)));
+/* Ends the launch with such a line. */
 _Noreturn void gg_sim_fail(gg_sim *sim, const sim_site *site, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* The current thread waits for `wait`; returns when it has been made ready. */
 void gg_sim_block(gg_sim *sim, gg_sim_wait wait);
 void gg_sim_random_step(gg_sim *sim);
+/* The current thread looks at a word of global memory. If it has done so just before, `again`, at this place, and found the
+ * same, it waits until somebody has written something else. */
+void gg_sim_look(gg_sim *sim, const void *address, u32 bytes, bool again);
 
 /* Every call from a kernel starts here: the place is remembered and now and then something random happens. */
 static inline gg_sim *gg_sim_enter(sim_api *api, const sim_site *site) {
@@ -272,6 +311,13 @@ static inline gg_sim *gg_sim_enter(sim_api *api, const sim_site *site) {
     if (--sim->countdown == 0) gg_sim_random_step(sim);
     return sim;
 }
+
+/* --- block.c --- */
+/* A machine for one block, with its stacks and shared memory; NULL if out of memory. */
+gg_sim *gg_sim_block_new(gg_sim_device *device);
+void gg_sim_block_free(gg_sim *sim);
+/* GG_ERR_MEMORY where the stacks cannot be guarded. */
+gg_status gg_sim_block_start(gg_sim *sim, u32 index, void (*run)(void *fiber));
 
 /* --- async.c --- */
 /* Who touches shared memory: the two proxies are ordered only by fences. */
@@ -329,14 +375,32 @@ bool gg_sim_memory_holds(gg_sim_memory *memory, const void *address, size_t byte
 /* "8 bytes past the end of allocation 0x... (512 bytes)" */
 void gg_sim_memory_describe(const gg_sim_memory *memory, const void *address, char text[GG_REASON_SIZE]);
 
+/* [address, address + bytes) holds values from here on. */
+void gg_sim_memory_know(gg_sim_allocation *item, size_t offset, size_t bytes);
+
+/* --- global.c --- */
+typedef enum gg_sim_global_access {
+    GG_SIM_GLOBAL_READ,
+    GG_SIM_GLOBAL_WRITE,
+    GG_SIM_GLOBAL_COPY,  /* read by cp.async */
+    GG_SIM_GLOBAL_LOAD,  /* read by TMA */
+    GG_SIM_GLOBAL_STORE, /* written by TMA */
+    GG_SIM_GLOBAL_LOOK,  /* read by load_acquire */
+    GG_SIM_GLOBAL_ATOMIC /* written by an atomic or store_release */
+} gg_sim_global_access;
+/* The one door to global memory for what names its place: in bounds, and in race mode all else (race.h).
+ * `barrier` is the mbarrier's index for a TMA load. */
+void gg_sim_global(gg_sim *sim, const void *address, size_t bytes, gg_sim_global_access access, u32 barrier,
+                   const char *what, const sim_site *site);
+
 /* --- compile.c --- */
 /* "file:line" of plain code of a kernel, for reports. */
 void gg_sim_source_line(const void *pc, char *text, size_t size);
 
 /* --- fault.c --- */
-/* From begin to end, a signal raised by a kernel becomes a failure of `sim`. Launches of one process take
+/* From begin to end, a signal raised by a kernel becomes a failure of its launch. Launches of one process take
  * turns: signal handlers, and the table a loaded kernel is bound to, belong to the process. */
-void gg_sim_faults_begin(gg_sim *sim);
+void gg_sim_faults_begin(gg_sim_device *device);
 void gg_sim_faults_end(void);
 
 #define X(result, name, arguments) result gg_sim_##name arguments;

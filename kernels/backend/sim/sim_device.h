@@ -36,8 +36,9 @@ enum {
 };
 
 /* what a fence orders; the simulator's scheduler ignores fences, a race checker does not */
-enum { SIM_FENCE_PROXY_ASYNC, SIM_FENCE_MBARRIER_INIT };
-enum { SIM_ATOMIC_ADD, SIM_ATOMIC_MIN };
+enum { SIM_FENCE_PROXY_ASYNC, SIM_FENCE_PROXY_ASYNC_GLOBAL, SIM_FENCE_MBARRIER_INIT, SIM_FENCE_DEVICE };
+enum { SIM_ATOMIC_ADD, SIM_ATOMIC_MIN, SIM_ATOMIC_RELEASE = 0x100 };
+enum { SIM_PLAIN_WRITE = 1, SIM_PLAIN_UNALIGNED = 2 };
 
 #define SIM_AT sim_api *api, const sim_site *site
 #define SIM_FUNCTIONS(X)                                                                                     \
@@ -61,7 +62,10 @@ enum { SIM_ATOMIC_ADD, SIM_ATOMIC_MIN };
     X(void, wgmma_wait, (SIM_AT, int pending))                                                               \
     X(void, setmaxnreg, (SIM_AT, int registers, int increase))                                               \
     X(u64, atomic, (SIM_AT, void *address, u32 bytes, int operation, u64 value))                             \
-    X(void, plain, (sim_api * api, const void *address, u32 bytes, int write, const void *pc))               \
+    X(void, wide, (SIM_AT, const void *address, int flags)) /* 16 bytes by plain code are about to follow */ \
+    X(u64, load_acquire, (SIM_AT, const void *address, u32 bytes))                                           \
+    X(void, store_release, (SIM_AT, void *address, u32 bytes, u64 value))                                    \
+    X(void, plain, (sim_api * api, const void *address, u32 bytes, int flags, const void *pc))               \
     X(void, mma_tile, (SIM_AT, float *acc, const u32 *a, const u32 *b, int mi, int nj, int dtype))           \
     X(void, mbarrier_init, (SIM_AT, u32 barrier, u32 count))                                                 \
     X(void, mbarrier_arrive, (SIM_AT, u32 barrier, u32 expected_bytes))                                      \
@@ -125,7 +129,7 @@ SIM_UNCHECKED SIM_EXPORT void sim_bind(sim_api *api) {
 }
 /* What -fsanitize=thread calls before each access of plain code. A thread's own stack is only looked at while
  * a wgmma may own a part of it. */
-#define SIM_HOOK_BODY(bytes, write)                                                                          \
+#define SIM_HOOK_BODY(bytes, flags)                                                                          \
     if ((u64)((const u8 *)address - sim_table_.stacks) < sim_table_.stacks_bytes &&                          \
         !sim_->products_in_flight)                                                                           \
         return;                                                                                              \
@@ -134,22 +138,22 @@ SIM_UNCHECKED SIM_EXPORT void sim_bind(sim_api *api) {
         sim_->checked = 0;                                                                                   \
         return;                                                                                              \
     }                                                                                                        \
-    sim_table_.do_plain(sim_, address, (u32)(bytes), write, __builtin_return_address(0));
-#define SIM_HOOK(name, write, bytes, ...)                                                                    \
+    sim_table_.do_plain(sim_, address, (u32)(bytes), flags, __builtin_return_address(0));
+#define SIM_HOOK(name, flags, bytes, ...)                                                                    \
     SIM_UNCHECKED __attribute__((visibility("hidden"))) void __tsan_##name(__VA_ARGS__);                     \
-    SIM_UNCHECKED void __tsan_##name(__VA_ARGS__) { SIM_HOOK_BODY(bytes, write) }
+    SIM_UNCHECKED void __tsan_##name(__VA_ARGS__) { SIM_HOOK_BODY(bytes, flags) }
 #define SIM_HOOKS(size)                                                                                      \
     SIM_HOOK(read##size, 0, size, void *address)                                                             \
     SIM_HOOK(write##size, 1, size, void *address)                                                            \
-    SIM_HOOK(unaligned_read##size, 0, size, void *address)                                                   \
-    SIM_HOOK(unaligned_write##size, 1, size, void *address)
+    SIM_HOOK(unaligned_read##size, 2, size, void *address)                                                   \
+    SIM_HOOK(unaligned_write##size, 3, size, void *address)
 SIM_HOOKS(1)
 SIM_HOOKS(2)
 SIM_HOOKS(4)
 SIM_HOOKS(8)
 SIM_HOOKS(16)
-SIM_HOOK(read_range, 0, bytes, void *address, unsigned long bytes)
-SIM_HOOK(write_range, 1, bytes, void *address, unsigned long bytes)
+SIM_HOOK(read_range, 2, bytes, void *address, unsigned long bytes)
+SIM_HOOK(write_range, 3, bytes, void *address, unsigned long bytes)
 SIM_UNCHECKED __attribute__((visibility("hidden"))) void __tsan_init(void);
 SIM_UNCHECKED void __tsan_init(void) {}
 #endif
@@ -188,8 +192,14 @@ DEVICE u32 smem_addr(const void *pointer) {
 #define shuffle_xor(value, mask) SIM_CALL(shuffle, value, (int)(threadIdx.x & 31) ^ (mask))
 
 /* --- plain accesses --- */
-DEVICE u32x4 load_16(const void *address) { return *(const u32x4 *)address; }
-DEVICE void store_16(void *address, u32x4 value) { *(u32x4 *)address = value; }
+#define SIM_WIDE(address, flags)                                                                             \
+    ({                                                                                                       \
+        const void *wide_ = (address);                                                                       \
+        if (SIM_RACE || (u64)wide_ & 15) SIM_CALL(wide, wide_, flags);                                       \
+        (u32x4 *)wide_;                                                                                      \
+    })
+#define load_16(address) (*(const u32x4 *)SIM_WIDE(address, 0))
+#define store_16(address, value) ((void)(*SIM_WIDE(address, SIM_PLAIN_WRITE) = (value)))
 #define smem_load_16(address) (*(const u32x4 *)SIM_CALL(shared_read, address, 16))
 #define smem_store_16(address, value) ((void)(*(u32x4 *)SIM_CALL(shared_write, address, 16) = (value)))
 #define smem_load_4(address) (*(const u32 *)SIM_CALL(shared_read, address, 4))
@@ -245,6 +255,13 @@ DEVICE float add_f32(float a, float b) { return a + b; }
 #define atomic_add_u32(address, value) ((u32)SIM_CALL(atomic, address, 4, SIM_ATOMIC_ADD, value))
 #define atomic_min_u64(address, value) SIM_CALL(atomic, address, 8, SIM_ATOMIC_MIN, value)
 
+/* --- flags between blocks --- */
+#define load_acquire_u32(address) ((u32)SIM_CALL(load_acquire, address, 4))
+#define store_release_u32(address, value) SIM_CALL(store_release, address, 4, value)
+#define atomic_add_release_u32(address, value)                                                               \
+    ((void)SIM_CALL(atomic, address, 4, SIM_ATOMIC_ADD | SIM_ATOMIC_RELEASE, value))
+#define fence_device() SIM_CALL(fence, SIM_FENCE_DEVICE)
+
 /* --- cp.async, ldmatrix, mma.sync --- */
 #define cp_async_16(dst, src, bytes) SIM_CALL(cp_async, dst, src, bytes)
 #define cp_async_commit() SIM_CALL(cp_async_commit)
@@ -273,6 +290,7 @@ DEVICE float add_f32(float a, float b) { return a + b; }
 #define mbarrier_arrive_expect_tx(barrier, bytes) SIM_CALL(mbarrier_arrive, barrier, bytes)
 #define mbarrier_wait(barrier, parity) SIM_CALL(mbarrier_wait, barrier, parity)
 #define fence_proxy_async() SIM_CALL(fence, SIM_FENCE_PROXY_ASYNC)
+#define fence_proxy_async_global() SIM_CALL(fence, SIM_FENCE_PROXY_ASYNC_GLOBAL)
 #define tma_prefetch_map(map) ((void)(map))
 #define tma_load_2d(dst, map, x, y, barrier) SIM_CALL(tma_load, dst, map, 2, x, y, 0, barrier)
 #define tma_load_3d(dst, map, x, y, z, barrier) SIM_CALL(tma_load, dst, map, 3, x, y, z, barrier)
@@ -282,32 +300,15 @@ DEVICE float add_f32(float a, float b) { return a + b; }
 #define tma_store_wait_read(N) SIM_CALL(tma_store_wait, N, 1)
 #define tma_store_wait(N) SIM_CALL(tma_store_wait, N, 0)
 
-/* --- wgmma: the same spelling as on a GPU, so only these N, bf16 or f16 --- */
+/* --- wgmma: the same spelling as on a GPU: N a multiple of 8 to 256, type bf16 or f16 --- */
 #define wgmma(N, type, TA, TB, d, a, b, accumulate) SIM_WGMMA(N, type, TA, TB, d, a, b, accumulate)
 #define SIM_WGMMA(N, type, TA, TB, d, a, b, accumulate)                                                      \
-    SIM_CALL(wgmma, d, a, b,                                                                                 \
-             SIM_WGMMA_N_##N | SIM_WGMMA_TYPE_##type << 9 | (TA) << 10 | (TB) << 11 |                        \
-                 ((accumulate) != 0) << 12)
-enum {
-    SIM_WGMMA_N_16 = 16,
-    SIM_WGMMA_N_32 = 32,
-    SIM_WGMMA_N_48 = 48,
-    SIM_WGMMA_N_64 = 64,
-    SIM_WGMMA_N_80 = 80,
-    SIM_WGMMA_N_96 = 96,
-    SIM_WGMMA_N_112 = 112,
-    SIM_WGMMA_N_128 = 128,
-    SIM_WGMMA_N_144 = 144,
-    SIM_WGMMA_N_160 = 160,
-    SIM_WGMMA_N_176 = 176,
-    SIM_WGMMA_N_192 = 192,
-    SIM_WGMMA_N_208 = 208,
-    SIM_WGMMA_N_224 = 224,
-    SIM_WGMMA_N_240 = 240,
-    SIM_WGMMA_N_256 = 256,
-    SIM_WGMMA_TYPE_bf16 = SIM_BF16,
-    SIM_WGMMA_TYPE_f16 = SIM_FP16,
-};
+    do {                                                                                                     \
+        _Static_assert((N) % 8 == 0 && (N) >= 8 && (N) <= 256, "wgmma of N " #N);                            \
+        SIM_CALL(wgmma, d, a, b,                                                                             \
+                 (N) | SIM_WGMMA_TYPE_##type << 9 | (TA) << 10 | (TB) << 11 | ((accumulate) != 0) << 12);    \
+    } while (0)
+enum { SIM_WGMMA_TYPE_bf16 = SIM_BF16, SIM_WGMMA_TYPE_f16 = SIM_FP16 };
 #define wgmma_fence() SIM_CALL(wgmma_fence)
 #define wgmma_commit() SIM_CALL(wgmma_commit)
 #define wgmma_wait(N) SIM_CALL(wgmma_wait, N)

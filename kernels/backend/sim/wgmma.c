@@ -58,10 +58,15 @@ INLINE u32 chunk_address(const operand *o, u32 mn, u32 k) {
 /* Checks every chunk of rows [first, first + count) of an operand. */
 static void check_operand(gg_sim *sim, const operand *o, u32 first, u32 count, const char *name,
                           const sim_site *site) {
-    u32 mn_step = o->mn_major ? 8 : 1, k_step = o->mn_major ? 1 : 8;
+    u32 mn_step = o->mn_major ? 8 : 1, k_step = o->mn_major ? 1 : 8, chunks = 0;
+    u32 offsets[GG_SIM_WGMMA_N * DEPTH / 8];
     for (u32 mn = first; mn < first + count; mn += mn_step)
-        for (u32 k = 0; k < DEPTH; k += k_step)
-            gg_sim_shared(sim, chunk_address(o, mn, k), 16, 16, GG_SIM_PRODUCT_READ, name, site);
+        for (u32 k = 0; k < DEPTH; k += k_step) {
+            u32 at = chunk_address(o, mn, k);
+            gg_sim_shared(sim, at, 16, 16, GG_SIM_PRODUCT_READ, name, site);
+            offsets[chunks++] = at - SIM_SHARED_BASE;
+        }
+    if (sim->race) gg_sim_race_operand(sim, offsets, chunks, name, site);
 }
 
 /* --- the product of one warp: 16 rows of d --- */
