@@ -237,7 +237,7 @@ static const option table[] = {
     {"--repeat", "N", store_int, FIELD(execute.repeats), 1,
      .help = "launches that must agree bit by bit (default 3)"},
     {"--perturb", "LIST", store_perturb, .optional = true,
-     .help = "each repeat in another way: stream,load,sms,base,graph,batch (all)"},
+     .help = "each repeat in another way: stream,load,sms,base,graph,negate,batch (all)"},
     {"--nightly", NULL, store_nightly, .help = "20 repeats with every perturbation"},
     {"--no-ledger", NULL, store_flag, FIELD(no_ledger),
      .help = "do not compare output digests with earlier runs'"},

@@ -143,7 +143,7 @@ static void check_pair(mg_executor *x, int64_t changed /* element from the tenso
     const size_t bytes = (size_t)(p->M * p->N) * 2;
     uint16_t *data = calloc(1, bytes);
     mg_result result = {.verdict = MG_PASSED};
-    mg_run run = {.x = x, .c = &c, .result = &result, .results = 1u << MG_RES_Y};
+    mg_run run = {.x = x, .c = &c, .result = &result, .results = 1u << MG_RES_Y, .poison = poison};
     for (int set = 0; set < 2; set++) {
         mg_region_free(x, &x->results[set][MG_RES_Y]);
         x->results[set][MG_RES_Y] = place(x, data, bytes, poison);
@@ -160,7 +160,7 @@ static void check_pair(mg_executor *x, int64_t changed /* element from the tenso
     OK(mg_board_clear(x));
     OK(mg_launch_check(x, &params));
     OK(mg_board_read(x));
-    OK(mg_judge_reports(&run, 2, 1, poison));
+    OK(mg_judge_reports(&run, 2, 1));
     if (!expected)
         assert_int_equal(result.verdict, MG_PASSED);
     else if (result.verdict != MG_FAILED || strcmp(result.message, expected))

@@ -27,7 +27,7 @@ static struct {
     mg_perturbation fault;
     gg_stream capturing; /* the stream, or NULL */
     captured kept[MAX_LAUNCHES];
-    int num_kept, graphs, on_stream, loads, stops;
+    int num_kept, graphs, on_stream, loads, stops, delays;
     bool loaded; /* a load is running */
     char streams[2];
     int num_streams;
@@ -54,8 +54,12 @@ static gg_status fake_launch(gg_backend *backend, gg_kernel *kernel, const gg_la
         return GG_OK;
     }
     if (is_load(spec)) {
+        assert_int_equal(spec->grid, 2);    /* half of three, rounded up */
+        if (stream == &device.streams[0]) { /* a delay, after which results are poisoned again */
+            device.delays++;
+            return GG_OK;
+        }
         assert_ptr_equal(stream, &device.streams[1]);
-        assert_int_equal(spec->grid, 2); /* half of three, rounded up */
         device.loads++;
         device.loaded = true;
         return GG_OK; /* it would end when told to */
@@ -121,7 +125,7 @@ static mg_result execute(mg_perturbation fault, bool autograd) {
                                         .subject = "moegemm",
                                         .golden_dir = SOURCE_DIR "/golden",
                                         .cache_dir = BINARY_DIR "/test-cache",
-                                        .repeats = 6,
+                                        .repeats = 7,
                                         .user_seed = 7,
                                         .sim_limit = 26e6};
     const mg_case c = {.problem = mg_problem_find("W1-topk4-E4-T128-H32-I32-mult"),
@@ -164,17 +168,18 @@ static mg_result execute(mg_perturbation fault, bool autograd) {
 static void test_right_launches_pass(void **state) {
     (void)state;
     for (int autograd = 0; autograd < 2; autograd++) {
-        static const mg_perturbation expected[] = {MG_PERTURB_NONE, MG_PERTURB_STREAM, MG_PERTURB_LOAD,
-                                                   MG_PERTURB_SMS,  MG_PERTURB_BASE,   MG_PERTURB_GRAPH,
-                                                   MG_PERTURB_BATCH};
+        static const mg_perturbation expected[] = {MG_PERTURB_NONE,   MG_PERTURB_STREAM, MG_PERTURB_LOAD,
+                                                   MG_PERTURB_SMS,    MG_PERTURB_BASE,   MG_PERTURB_GRAPH,
+                                                   MG_PERTURB_NEGATE, MG_PERTURB_BATCH};
         const mg_result result = execute(MG_PERTURB_NONE, autograd);
         if (result.verdict != MG_PASSED) fail_msg("%s", result.message);
-        assert_int_equal(result.num_runs, 7);
-        for (int i = 0; i < 7; i++) assert_int_equal(result.runs[i].perturbation, expected[i]);
+        assert_int_equal(result.num_runs, 8);
+        for (int i = 0; i < 8; i++) assert_int_equal(result.runs[i].perturbation, expected[i]);
         const int launches = autograd ? 4 : 1; /* forward, dX, dW and the reduction */
         assert_int_equal(device.on_stream, 2 * launches);
         assert_int_equal(device.num_kept, launches);
         assert_int_equal(device.loads, 1);
+        assert_int_equal(device.delays, 1);
         assert_int_equal(device.stops, 1);
     }
 }
@@ -193,7 +198,7 @@ static void test_wrong_launches_are_named(void **state) {
         const mg_result result = execute(rows[i].fault, false);
         assert_int_equal(result.verdict, MG_FAILED);
         if (!strstr(result.message, rows[i].message)) fail_msg("'%s'", result.message);
-        if (!strstr(result.message, "\n1 of 5 repeats differ from run 1")) fail_msg("'%s'", result.message);
+        if (!strstr(result.message, "\n1 of 6 repeats differ from run 1")) fail_msg("'%s'", result.message);
         for (uint32_t j = 0; j < result.num_runs; j++)
             assert_int_equal(result.runs[j].equal, result.runs[j].perturbation != rows[i].fault);
     }

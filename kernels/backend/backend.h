@@ -121,7 +121,7 @@ gg_backend *gg_context_backend(gg_context *context);
 const char *gg_context_cache_dir(const gg_context *context);
 /* Builds, loads and remembers a kernel of any source table. */
 gg_status gg_context_kernel(gg_context *context, const gg_source *source, const char *entry, gg_kernel **out);
-/* Plans are made as if the device had so many multiprocessors; 0: as many as it has. */
+/* Plans are made as if the device had so many multiprocessors with room for one block each; 0: as it is. */
 void gg_context_limit_sms(gg_context *context, int sms);
 /* The source a plan compiles. */
 gg_source gg_plan_source(const gg_plan *plan, bool debug);
