@@ -75,7 +75,7 @@ enum {
     MG_GROUP_SHRUNK = 8,  /* Llama-4 with H = I = 1024, used by the seeds for dX */
     MG_GROUP_FULL = 32,   /* full sizes of more models, lengths and routings, and offsets beyond 2^31 */
     MG_GROUP_RAGGED = 16, /* ours: distributions, sizes off the tile, T = 0, 1, 7, one expert, 128 experts */
-    MG_GROUP_MANY = 64    /* more tokens, slots and rows of an expert than 16 bits can number */
+    MG_GROUP_FAR = 64     /* large in one direction: rows beyond 16 bits, more than a band of tiles */
 };
 
 /* All problems, in file order, parsed once from the table embedded at build; never fails at run time. */

@@ -31,7 +31,7 @@ static const word dists[] = {
 static const word groups[] = {{"small", MG_GROUP_SMALL},   {"first", MG_GROUP_FIRST},
                               {"large", MG_GROUP_LARGE},   {"shrunk", MG_GROUP_SHRUNK},
                               {"ragged", MG_GROUP_RAGGED}, {"full", MG_GROUP_FULL},
-                              {"many", MG_GROUP_MANY},     {0}};
+                              {"far", MG_GROUP_FAR},       {0}};
 /* Column committed: outputs of class exact in bf16, and what else of y. */
 enum {
     COMMIT_Y = 1,

@@ -45,6 +45,7 @@ typedef struct mutant {
     unsigned backends;  /* that can show it */
     const char *hidden; /* where not on both: why the other cannot show it */
     unsigned most;      /* cases of the selection, where the default number shows too little; 0: that */
+    double work;        /* of a case, where the limit leaves out what shows it; 0: the limit */
     unsigned perturb;   /* 1u << mg_perturbation, where it takes one to see it: --nightly runs them all */
     const char *judge;  /* harness: the program that must fail, a test or "mutants NAME,..." */
 } mutant;

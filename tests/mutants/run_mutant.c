@@ -136,7 +136,7 @@ static mg_executor *open_executor(const settings *s, const mutant *m, uint64_t s
                                         .repeats = 3,
                                         .perturb = m->perturb,
                                         .user_seed = seed,
-                                        .sim_limit = s->limit};
+                                        .sim_limit = m->work > s->limit ? m->work : s->limit};
     char detail[MG_ERROR_SIZE] = "";
     mg_executor *x = NULL;
     if (mg_executor_open(&x, &options, detail) != GG_OK) snprintf(error, LINE_SIZE, "%.250s", detail);
@@ -172,7 +172,7 @@ static size_t select_cases(const settings *s, const mutant *m, const mg_cases *c
         const mg_case *c = &cases->items[i];
         bool hashed = c->problem->store == MG_STORE_HASH;
         if (c->function.autotune && !c->refusal) continue; /* foreign subjects are not tuned */
-        if (!c->refusal && !hashed && mg_case_work(c) > s->limit) continue;
+        if (!c->refusal && !hashed && mg_case_work(c) > (m->work > s->limit ? m->work : s->limit)) continue;
         if (mg_execute_skips(&x->options, mg_executor_device(x), c, reason)) continue;
         mg_case_id(c, id);
         mg_filter_lower(id);
