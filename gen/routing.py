@@ -97,7 +97,7 @@ DISTRIBUTIONS = {
     "emptylast": _without("last"),
     "emptymid": _without("mid"),
     "edge": _edge(EDGE_SIZES),
-    "wideedge": _edge(WIDE_EDGE_SIZES),
+    "wide": _edge(WIDE_EDGE_SIZES),
     "sorted": _sorted,
     "reversed": _reversed,
 }
