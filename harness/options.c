@@ -235,7 +235,7 @@ static const option table[] = {
     {"--subject", "NAME", store_text, FIELD(execute.subject),
      .help = "what is tested: moegemm, reference, or ./mine.so"},
     {"--repeat", "N", store_int, FIELD(execute.repeats), 1,
-     .help = "launches that must agree bit by bit (default 3)"},
+     .help = "launches that must agree bit by bit (3: as it is, other signs, few SMs)"},
     {"--perturb", "LIST", store_perturb, .optional = true,
      .help = "each repeat in another way: stream,load,sms,base,graph,negate,batch (all)"},
     {"--nightly", NULL, store_nightly, .help = "20 repeats with every perturbation"},

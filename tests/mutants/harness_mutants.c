@@ -78,7 +78,8 @@ static const mutant table[] = {
     {.name = "poison_skipped",
      HARNESS("execute.c"),
      .find = "if (status == GG_OK) status = mg_poison_results(run, set, NULL);",
-     .replace = "if (status == GG_OK && number < 3) status = mg_poison_results(run, set, NULL);",
+     .replace = "if (status == GG_OK && number < 3)\n        status = mg_poison_results(run, set, NULL);\n"
+                "    else\n        run->poison = MG_POISON_EVEN * 0x10001u;",
      .fault = "later repeats start from the last one's output",
      .judge = "mutants --quick --only stops_writing"},
     {.name = "repeat_with_itself",
