@@ -10,6 +10,7 @@ import counter_hash
 import products
 import routing
 
+WHOLE = 1 << 30  # values that fit in memory beside the rest; of more only an expert's rows are drawn
 HEADER = "problem\tdtype\toutput\thashes\n"
 
 
@@ -26,7 +27,7 @@ class Source:
         self.starts = np.concatenate(([0], np.cumsum(self.m_sizes, dtype=np.int64)))
         self.weights = products.draw_weights(problem, "exact")
         self.tokens = self.draw("x").reshape(problem.T, problem.K) if problem.gemm == "W1" else None
-        self.dy = self.draw("dy").reshape(problem.M, problem.N)
+        self.dy = self.draw("dy").reshape(problem.M, problem.N) if problem.M * problem.N < WHOLE else None
 
     def draw(self, name, start=0, count=None):
         values = products.draw(self.problem, "exact", self.dtype, name, start=start, count=count)
@@ -43,7 +44,9 @@ class Source:
             x = self.tokens[slots // p.topk]
         else:
             x = self.draw("x", start * p.K, (stop - start) * p.K).reshape(-1, p.K)
-        return x, w, self.dy[slots]
+        if self.dy is not None:
+            return x, w, self.dy[slots]
+        return x, w, np.stack([self.draw("dy", int(slot) * p.N, p.N) for slot in slots])
 
 
 def of_expert(source, e):

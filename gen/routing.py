@@ -12,6 +12,7 @@ import numpy as np
 from counter_hash import fnv1a64, hashes
 
 EDGE_SIZES = (31, 32, 33, 63, 64, 65, 127, 128, 129, 0, 1)  # around the tiles' edges
+WIDE_EDGE_SIZES = (256, 0, 0, 255, 1, 257, 2)  # around the widest tile's, empty experts between
 
 
 def _uniform(seed, T, topk, experts):
@@ -66,13 +67,25 @@ def _without(place):
     return draw
 
 
-def _edge(seed, T, topk, E):
-    """EDGE_SIZES in turn while slots are left; the last expert takes the rest. A token may meet an expert twice."""
-    sizes, left = [], T * topk
-    for expert in range(E):
-        sizes.append(left if expert == E - 1 else min(left, EDGE_SIZES[expert % len(EDGE_SIZES)]))
-        left -= sizes[-1]
-    return _shuffled(seed, np.repeat(np.arange(E), sizes)).reshape(T, topk)
+def _edge(edge_sizes):
+    def draw(seed, T, topk, E):
+        """These sizes in turn while slots are left; the last expert takes the rest. A token may meet an expert twice."""
+        sizes, left = [], T * topk
+        for expert in range(E):
+            sizes.append(left if expert == E - 1 else min(left, edge_sizes[expert % len(edge_sizes)]))
+            left -= sizes[-1]
+        return _shuffled(seed, np.repeat(np.arange(E), sizes)).reshape(T, topk)
+
+    return draw
+
+
+def _sorted(seed, T, topk, E):
+    """Slots in the order of the experts already: gathering changes nothing."""
+    return (np.arange(T * topk) * E // max(T * topk, 1)).reshape(T, topk)
+
+
+def _reversed(seed, T, topk, E):
+    return E - 1 - _sorted(seed, T, topk, E)
 
 
 DISTRIBUTIONS = {
@@ -83,7 +96,10 @@ DISTRIBUTIONS = {
     "emptyfirst": _without("first"),
     "emptylast": _without("last"),
     "emptymid": _without("mid"),
-    "edge": _edge,
+    "edge": _edge(EDGE_SIZES),
+    "wide": _edge(WIDE_EDGE_SIZES),
+    "sorted": _sorted,
+    "reversed": _reversed,
 }
 
 

@@ -33,7 +33,10 @@ typedef enum mg_class {
     X(MG_EMPTY_FIRST, "emptyfirst") /* uniform over all but the first expert(s) */                           \
     X(MG_EMPTY_LAST, "emptylast")                                                                            \
     X(MG_EMPTY_MID, "emptymid")                                                                              \
-    X(MG_EDGE, "edge") /* sizes cycle through 31 32 33 63 64 65 127 128 129 0 1 as the slots allow */
+    X(MG_EDGE, "edge")         /* sizes cycle through 31 32 33 63 64 65 127 128 129 0 1 as slots allow */    \
+    X(MG_WIDE, "wide")         /* through 256 0 0 255 1 257 2 */                                             \
+    X(MG_SORTED, "sorted")     /* slots in the order of the experts: gathering changes nothing */            \
+    X(MG_REVERSED, "reversed") /* the last expert's slots first */
 typedef enum mg_dist {
 #define X(name, text) name,
     MG_DISTS(X)
@@ -66,12 +69,14 @@ typedef struct mg_problem {
 } mg_problem;
 
 enum {
-    MG_GROUP_SMALL = 1,  /* the seeds' twelve small models */
-    MG_GROUP_FIRST = 2,  /* the first of them, the only small one whose dX the seeds test */
-    MG_GROUP_LARGE = 4,  /* Llama-4-Scout and Qwen3-30B-A3B */
-    MG_GROUP_SHRUNK = 8, /* Llama-4 with H = I = 1024, used by the seeds for dX */
-    MG_GROUP_FULL = 32,  /* full sizes of more models, lengths and routings, and offsets beyond 2^31 */
-    MG_GROUP_RAGGED = 16 /* ours: distributions, sizes off the tile, T = 0, 1, 7, one expert, 128 experts */
+    MG_GROUP_SMALL = 1,   /* the seeds' twelve small models */
+    MG_GROUP_FIRST = 2,   /* the first of them, the only small one whose dX the seeds test */
+    MG_GROUP_LARGE = 4,   /* Llama-4-Scout and Qwen3-30B-A3B */
+    MG_GROUP_SHRUNK = 8,  /* Llama-4 with H = I = 1024, used by the seeds for dX */
+    MG_GROUP_FULL = 32,   /* full sizes of more models, lengths and routings, and offsets beyond 2^31 */
+    MG_GROUP_RAGGED = 16, /* ours: distributions, sizes off the tile, T = 0, 1, 7, one expert, 128 experts */
+    MG_GROUP_CROSS = 128, /* small: every set of flags with every class, type and mainloop */
+    MG_GROUP_FAR = 64     /* large in one direction: rows beyond 16 bits, more than a band of tiles */
 };
 
 /* All problems, in file order, parsed once from the table embedded at build; never fails at run time. */

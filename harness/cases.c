@@ -28,13 +28,16 @@ static const unsigned fusion_sets[] = {0, GG_PERMUTE_X, GG_PERMUTE_Y, GG_PERMUTE
 enum { FORWARD = 1u << GG_FORWARD, DX = 1u << GG_DX, DW = 1u << GG_DW, BACKWARD = DX | DW };
 enum { BF16 = 1u << GG_BF16, FP16 = 1u << GG_FP16 };
 enum { EXACT = 1u << MG_EXACT, UNIT = 1u << MG_UNIT, REAL = 1u << MG_REAL, HOSTILE = 1u << MG_HOSTILE };
+enum { ALL = EXACT | UNIT | REAL | HOSTILE };
 enum {
     SMALL = MG_GROUP_SMALL,
     FIRST = MG_GROUP_FIRST,
     LARGE = MG_GROUP_LARGE,
     SHRUNK = MG_GROUP_SHRUNK,
     FULL = MG_GROUP_FULL,
-    RAGGED = MG_GROUP_RAGGED
+    RAGGED = MG_GROUP_RAGGED,
+    FAR = MG_GROUP_FAR,
+    CROSS = MG_GROUP_CROSS
 };
 
 /* TMA uses of each op, and those that would have to gather or scatter rows under a permutation. */
@@ -206,6 +209,22 @@ static const block blocks[] = {
     {.in = SMALL, .classes = REAL, .tma = TMA_FULL, .config = WGMMA_TILE},
     {.in = LARGE | SHRUNK | FULL, .tma = TMA_FULL, .config = WGMMA_LARGE},
     {.in = LARGE, .tma = TMA_ENDS, .config = WGMMA_LARGE, .dtypes = FP16},
+
+    /* what the blocks above leave out, because they cannot be multiplied out over all their problems */
+    {.in = CROSS, .fusions = PERMUTES | MUL_POST, .classes = ALL, .dtypes = BF16 | FP16, .tma = TMA_EACH},
+    {.in = CROSS,
+     .fusions = PERMUTES | MUL_POST,
+     .classes = ALL,
+     .dtypes = BF16 | FP16,
+     .tma = TMA_EACH,
+     .config = WGMMA_TILE},
+    {.in = CROSS, .fusions = PERMUTES | MUL_POST, .classes = ALL, .dtypes = BF16 | FP16, .config = NO_TILE},
+    {.in = CROSS, .modes = MANUAL_AUTOGRAD, .classes = ALL, .dtypes = FP16, .tma = TMA_ENDS},
+
+    /* large in one direction: only what counts rows or tiles in another way, for the simulator's sake */
+    {.in = FAR, .fusions = PERMUTES | MUL_POST, .config = SEEDS_TILE},
+    {.in = FAR, .ops = BACKWARD, .tma = TMA_FULL, .config = WGMMA_LARGE},
+    {.in = FAR, .config = NO_TILE},
 
     /* a search that the simulator can afford */
     {.in = FIRST, .modes = AUTOTUNE | AUTOTUNE_AUTOGRAD},

@@ -13,7 +13,7 @@ typedef struct mg_execute_options {
     const char *golden_dir; /* the repository's golden/ */
     const char *cache_dir;  /* kernels, tuned configs, generated goldens */
     int repeats;            /* bitwise-equal launches, 3 by default */
-    unsigned perturb;       /* 1u << mg_perturbation: each repeat after the first takes the next of these */
+    unsigned perturb;       /* 1u << mg_perturbation: these share the repeats; 0: negate and sms in turn */
     uint64_t user_seed;     /* 0: the manifest's data */
     double sim_limit;       /* multiply-adds of a case above which the simulator skips it */
     size_t autotune_limit;  /* candidates tried by an autotune case */

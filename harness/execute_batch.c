@@ -103,7 +103,7 @@ gg_status mg_batch_step(mg_run *run, int number) {
         goto out;
     }
     if ((status = mg_inputs_verify(run))) goto out; /* the routing is about to be overwritten */
-    if ((status = mg_shift(run, 0))) goto out;
+    if ((status = mg_inputs_move(run, mg_home_shift(run)))) goto out;
     for (int i = 0; i < MG_NUM_RESULTS; i++) x->results[1][i].shift = 0;
     run->how = MG_PERTURB_NONE;
     status = step(run, number, 1u << MG_RES_Y | 1u << MG_RES_DX, reroute_rows, sizes, kept, &equal);
@@ -111,7 +111,7 @@ gg_status mg_batch_step(mg_run *run, int number) {
     if (status != GG_OK) goto out;
     run->how = MG_PERTURB_BATCH;
     mg_keep_outcome(run, equal, 0);
-    status = mg_inputs_place(x, run->data, run->inputs);
+    status = mg_inputs_place(run, run->inputs);
 out:
     free(kept);
     free(sizes);

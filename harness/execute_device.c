@@ -48,22 +48,39 @@ gg_status mg_download(mg_executor *x, const void *device, size_t bytes, const ui
                             "download failed");
 }
 
-/* Reports start from "none": no count, and an offset that every other is below. */
-static const check_report clean = {.first_differing = ~0ull, .first_overwritten = ~0ull};
-
-gg_status mg_board_clear(mg_executor *x) {
+/* A second board stays clean and is copied on the device, which makes nobody wait. */
+gg_status mg_board_new(mg_executor *x) {
+    /* reports start from "none": no count, and an offset that every other is below */
+    static const check_report clean = {.first_differing = ~0ull, .first_overwritten = ~0ull};
+    const gg_backend_ops *ops = x->backend->ops;
+    void *boards = NULL;
+    if (!(x->board = malloc(sizeof *x->board))) return GG_ERR_MEMORY;
     *x->board = (mg_board){.first = ~0ull};
     for (int i = 0; i < MG_NUM_RESULTS; i++) x->board->reports[i] = clean;
+    gg_status status =
+        mg_device_status(x, ops->alloc(x->backend, 2 * sizeof *x->board, &boards), "no device memory");
+    if (status != GG_OK) return status;
+    x->device_board = boards;
+    x->device_clean = x->device_board + 1;
+    return mg_device_status(x, ops->upload(x->backend, x->device_clean, x->board, sizeof *x->board),
+                            "upload failed");
+}
+
+void mg_board_free(mg_executor *x) {
+    if (x->device_board) x->backend->ops->free(x->backend, x->device_board);
+    free(x->board);
+}
+
+gg_status mg_board_clear(mg_executor *x) {
     return mg_device_status(
-        x, x->backend->ops->upload(x->backend, x->device_board, x->board, sizeof *x->board), "upload failed");
+        x, x->backend->ops->copy(x->backend, x->device_board, x->device_clean, sizeof *x->device_board, NULL),
+        "copy failed");
 }
 
 gg_status mg_board_read(mg_executor *x) {
-    gg_status status = mg_device_status(x, x->backend->ops->synchronize(x->backend), "a kernel failed");
-    if (status != GG_OK) return status;
     return mg_device_status(
         x, x->backend->ops->download(x->backend, x->board, x->device_board, sizeof *x->board),
-        "download failed");
+        "a kernel failed");
 }
 
 /* --- kernels --- */
@@ -116,9 +133,8 @@ gg_status mg_launch_common(mg_executor *x, const common_params *params) {
     return launch(x, "check.cu", "common", params->rows, params, sizeof *params);
 }
 
-gg_status mg_launch_load(mg_executor *x, gg_stream stream) {
-    /* a look is a read through L2, half a microsecond: 50 ms at most, however the kernel beside it ends */
-    const load_params params = {.stop = &x->device_board->stop, .looks = 100000};
+gg_status mg_launch_load(mg_executor *x, uint32_t looks, gg_stream stream) {
+    const load_params params = {.stop = &x->device_board->stop, .looks = looks};
     const gg_device *device = gg_get_device(x->context);
     gg_kernel *kernel;
     gg_status status = load(x, "load.cu", "load", &kernel);
@@ -130,4 +146,25 @@ gg_status mg_launch_load(mg_executor *x, gg_stream stream) {
                                  .params_bytes = sizeof params,
                                  .label = "load"};
     return mg_device_status(x, x->backend->ops->launch(x->backend, kernel, &spec, stream), "load.cu");
+}
+
+gg_status mg_launch_signs(mg_executor *x, const mg_region *region) {
+    const signs_params params = {.data = mg_region_data(region), .chunks = (i64)(region->bytes / 16)};
+    return launch(x, "signs.cu", "signs", blocks_of(params.chunks), &params, sizeof params);
+}
+
+gg_status mg_launch_soil(mg_executor *x) {
+    const gg_device *device = gg_get_device(x->context);
+    const soil_params params = {.words = device->smem_per_block / 4};
+    gg_kernel *kernel;
+    if (x->backend->ops == &gg_sim_backend) return GG_OK; /* its shared memory begins so */
+    gg_status status = load(x, "soil.cu", "soil", &kernel);
+    if (status != GG_OK) return status;
+    const gg_launch_spec spec = {.grid = (uint32_t)device->sm_count,
+                                 .threads = MG_HELPER_THREADS,
+                                 .smem_bytes = device->smem_per_block,
+                                 .params = &params,
+                                 .params_bytes = sizeof params,
+                                 .label = "soil"};
+    return mg_device_status(x, x->backend->ops->launch(x->backend, kernel, &spec, NULL), "soil.cu");
 }

@@ -34,9 +34,9 @@ typedef enum mg_input {
         MG_NUM_INPUTS
 } mg_input;
 
-/* What results hold before the first run and before later ones: NaN in both types, and two so that what is
- * not written cannot look the same twice. */
-enum { MG_POISON_FIRST = 0xffff, MG_POISON_LATER = 0x7ffd };
+/* What results hold before a run: first and in even ones NaN in both types, two so that what is not written cannot look
+ * the same twice; in odd ones a huge number of either sign, which tells what would be lost beside a NaN (a maximum). */
+enum { MG_POISON_FIRST = 0xffff, MG_POISON_EVEN = 0x7ffd, MG_POISON_ODD = 0x7b7b };
 
 /* Device tensors that kernels write. */
 #define MG_RESULTS(X)                                                                                        \
@@ -116,7 +116,9 @@ struct mg_executor {
     size_t shift;         /* of inputs placed from now on */
     mg_region kept;       /* rows compared by a batch step */
     mg_board *device_board, *board;
-    uint8_t *download; /* grows */
+    mg_board *device_clean; /* what a board is before a run */
+    mg_region moved;        /* an input on its way to another address */
+    uint8_t *download;      /* grows */
     size_t download_capacity;
 
     const mg_problem *placed_problem; /* whose inputs the regions hold */
@@ -139,7 +141,9 @@ typedef struct mg_run {
     size_t num_ops;
     gg_config configs[GG_NUM_OPS]; /* by op */
     unsigned inputs, results;
+    uint64_t draw;       /* of the case: what varies from case to case goes by its bits */
     mg_perturbation how; /* the launch under way is perturbed */
+    uint32_t poison;     /* of its results */
     uint32_t differing;  /* repeats unlike the first */
 } mg_run;
 
@@ -158,6 +162,8 @@ __attribute__((format(printf, 2, 3))) void mg_skip(mg_result *result, const char
 gg_status mg_reserve_results(mg_run *run, int set);
 /* Enqueues all ops of the case on `stream`; `timed`: with the device time of the main one. */
 gg_status mg_launch_ops(mg_run *run, int set, gg_stream stream, bool timed);
+/* Fills a set of results and their guards with run->poison. */
+gg_status mg_poison_results(mg_run *run, int set, gg_stream stream);
 /* Number `number` (from 1): poison, launch, look at guards and, from the second on, at what the first left. */
 gg_status mg_run_once(mg_run *run, int number, int set, bool against_first, bool timed);
 
@@ -167,9 +173,7 @@ gg_status mg_run_once(mg_run *run, int number, int set, bool against_first, bool
 void mg_keep_outcome(mg_run *run, bool equal, uint64_t digest);
 uint64_t mg_digest_of(const mg_run *run, const uint64_t hashes[MG_NUM_RESULTS]);
 /* Launches into a set of poisoned results, in the way that run->how says. */
-gg_status mg_launch_perturbed(mg_run *run, int set);
-/* Where tensors begin from now on; inputs are placed anew. */
-gg_status mg_shift(mg_run *run, size_t shift);
+gg_status mg_launch_perturbed(mg_run *run, int set, bool timed);
 /* All launches after the first, whose hashes these are. */
 gg_status mg_repeat_case(mg_run *run, const uint64_t first[MG_NUM_RESULTS]);
 
@@ -198,6 +202,8 @@ gg_status mg_region_reserve(mg_executor *x, mg_region *region, size_t bytes);
 void mg_region_free(mg_executor *x, mg_region *region);
 /* Host memory of the executor with room for `bytes`, holding what was downloaded. */
 gg_status mg_download(mg_executor *x, const void *device, size_t bytes, const uint8_t **out);
+gg_status mg_board_new(mg_executor *x);
+void mg_board_free(mg_executor *x);
 gg_status mg_board_clear(mg_executor *x);
 gg_status mg_board_read(mg_executor *x); /* waits for everything launched */
 gg_status mg_launch_fill(mg_executor *x, const fill_params *params);
@@ -205,14 +211,23 @@ gg_status mg_launch_hash(mg_executor *x, const hash_params *params); /* hashes: 
 gg_status mg_launch_check(mg_executor *x, const check_params *params); /* report: one of the device board */
 gg_status mg_launch_locate(mg_executor *x, const locate_params *params);
 gg_status mg_launch_common(mg_executor *x, const common_params *params);
-/* On half of the multiprocessors, until the board's `stop` is set. */
-gg_status mg_launch_load(mg_executor *x, gg_stream stream);
+/* On half of the multiprocessors, until the board's `stop` is set or so many looks have been taken at it, of half a
+ * microsecond. */
+gg_status mg_launch_load(mg_executor *x, uint32_t looks, gg_stream stream);
+/* Changes the sign of a tensor. */
+gg_status mg_launch_signs(mg_executor *x, const mg_region *region);
+/* Fills shared memory with NaN, where no simulator does. */
+gg_status mg_launch_soil(mg_executor *x);
 
 /* --- execute_inputs.c --- */
 
 /* Places what is not there yet, in guarded regions, and takes digests. */
-gg_status mg_inputs_place(mg_executor *x, const mg_data *data, unsigned inputs);
-/* Notes every input that is no longer as it was placed, and forgets it. */
+gg_status mg_inputs_place(mg_run *run, unsigned inputs);
+/* Where the case's inputs begin unless perturbed, from a multiple of 256: nothing but 16 bytes is promised. */
+size_t mg_home_shift(const mg_run *run);
+/* Moves all of them so that they begin at `shift`; they must have been verified. */
+gg_status mg_inputs_move(mg_run *run, size_t shift);
+/* Notes every input that is no longer as it was placed, the case's or another, and forgets it. */
 gg_status mg_inputs_verify(mg_run *run);
 
 /* --- execute_verdict.c --- */
@@ -223,7 +238,7 @@ void mg_res_shape(const mg_problem *problem, mg_res res, int64_t *rows, int64_t 
 gg_status mg_results_hash(mg_run *run, int set, uint64_t hashes[MG_NUM_RESULTS]);
 /* Notes what the board's reports say of run `number` (from 1): guards overwritten, results unlike the first
  * run's. */
-gg_status mg_judge_reports(mg_run *run, int number, int set, uint32_t poison);
+gg_status mg_judge_reports(mg_run *run, int number, int set);
 /* Notes that a result of set 0 differs from that of `set` in `places` chunks of 16 bytes, first in this one. */
 gg_status mg_note_differing(mg_run *run, mg_res res, int set, uint64_t chunk, uint64_t places,
                             const char *what);

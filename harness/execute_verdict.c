@@ -49,13 +49,13 @@ static gg_status download_chunk(mg_executor *x, const mg_region *region, uint64_
 }
 
 static gg_status note_overwritten(mg_run *run, mg_res res, int number, const mg_region *region,
-                                  uint32_t poison, check_report report) {
+                                  check_report report) {
     uint32_t words[4];
     gg_status status = download_chunk(run->x, region, report.first_overwritten, words);
     if (status != GG_OK) return status;
     int word = 0;
-    while (word < 3 && words[word] == poison) word++;
-    int half = (words[word] & 0xffff) == (poison & 0xffff);
+    while (word < 3 && words[word] == run->poison) word++;
+    int half = (words[word] & 0xffff) == (run->poison & 0xffff);
     int64_t offset = (int64_t)(report.first_overwritten * 16 - mg_region_begin(region)) + word * 4 + half * 2;
     bool before = offset < 0;
     mg_note(run->result, MG_FAILED,
@@ -98,12 +98,12 @@ static gg_status note_repeat(mg_run *run, mg_res res, int number, int set, check
     return mg_note_differing(run, res, set, chunk, report.differing, what);
 }
 
-gg_status mg_judge_reports(mg_run *run, int number, int set, uint32_t poison) {
+gg_status mg_judge_reports(mg_run *run, int number, int set) {
     gg_status status = GG_OK;
     for (int i = 0; i < MG_NUM_RESULTS && status == GG_OK; i++) {
         const check_report report = run->x->board->reports[i];
         if (report.overwritten)
-            status = note_overwritten(run, (mg_res)i, number, &run->x->results[set][i], poison, report);
+            status = note_overwritten(run, (mg_res)i, number, &run->x->results[set][i], report);
         if (report.differing && status == GG_OK) status = note_repeat(run, (mg_res)i, number, set, report);
     }
     return status;

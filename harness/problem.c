@@ -28,13 +28,10 @@ static const word dists[] = {
 #undef X
         {0}};
 
-static const word groups[] = {{"small", MG_GROUP_SMALL},
-                              {"first", MG_GROUP_FIRST},
-                              {"large", MG_GROUP_LARGE},
-                              {"shrunk", MG_GROUP_SHRUNK},
-                              {"ragged", MG_GROUP_RAGGED},
-                              {"full", MG_GROUP_FULL},
-                              {0}};
+static const word groups[] = {
+    {"small", MG_GROUP_SMALL},   {"first", MG_GROUP_FIRST},   {"large", MG_GROUP_LARGE},
+    {"shrunk", MG_GROUP_SHRUNK}, {"ragged", MG_GROUP_RAGGED}, {"full", MG_GROUP_FULL},
+    {"far", MG_GROUP_FAR},       {"cross", MG_GROUP_CROSS},   {0}};
 /* Column committed: outputs of class exact in bf16, and what else of y. */
 enum {
     COMMIT_Y = 1,

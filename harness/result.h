@@ -18,15 +18,16 @@ typedef enum mg_verdict {
         MG_NUM_VERDICTS
 } mg_verdict;
 
-/* What is different in a repeat: whatever it is, the bytes must be the same. The last is no repeat but a step of its
- * own, after the repeats. */
+/* What is different in a repeat: whatever it is, the bytes must be the same (but for their signs, where those are asked
+ * to change). The last is no repeat but a step of its own, after the repeats. */
 #define MG_PERTURBATIONS(X)                                                                                  \
     X(MG_PERTURB_NONE, "none")                                                                               \
     X(MG_PERTURB_STREAM, "stream") /* another stream; simulator: another schedule */                         \
     X(MG_PERTURB_LOAD, "load")     /* other work occupies some SMs; simulator: copies land at random */      \
-    X(MG_PERTURB_SMS, "sms")       /* plans see fewer SMs: half, then few or one */                          \
-    X(MG_PERTURB_BASE, "base")     /* tensors begin at other addresses, 16-byte aligned and no more */       \
-    X(MG_PERTURB_GRAPH, "graph")   /* captured, then replayed; not on the simulator */                       \
+    X(MG_PERTURB_SMS, "sms")     /* plans see few SMs, another number for each case; then one, then half */  \
+    X(MG_PERTURB_BASE, "base")   /* tensors begin at other addresses, 16-byte aligned and no more */         \
+    X(MG_PERTURB_GRAPH, "graph") /* captured, then replayed; not on the simulator */                         \
+    X(MG_PERTURB_NEGATE, "negate") /* an operand has the other sign, hence the exact outputs too */          \
     X(MG_PERTURB_BATCH, "batch")   /* rows are routed to other experts: what stays must not change */
 typedef enum mg_perturbation {
 #define X(name, text) name,

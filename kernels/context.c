@@ -99,6 +99,7 @@ const gg_device *gg_get_device(const gg_context *context) {
 void gg_context_limit_sms(gg_context *context, int sms) {
     context->limited = *context->backend->ops->device(context->backend);
     context->limited.sm_count = sms;
+    context->limited.threads_per_sm = 1; /* a block each */
 }
 
 bool gg_supports_tma(const gg_context *context) { return gg_get_device(context)->cc >= 90; }

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # false_alarms.sh: runs the shipped kernels on fresh data again and again; every failure is a false alarm of the harness (or
 # a bug of the kernels). Both types, every class, op and mainloop; each seed takes the next part of the cases.
-# usage: false_alarms.sh MOEGEMM BACKEND CASE_RUNS [FIRST_SEED [PARTS]]   ends after at least CASE_RUNS runs of a case
+# usage: false_alarms.sh MOEGEMM BACKEND CASE_RUNS [FIRST_SEED [PARTS]]   ends after at least CASE_RUNS runs of a case; so that
+# no call takes long, ask for fewer and let the next call begin with the seed after the last one told
 set -eu
 moegemm=$1 backend=$2 wanted=$3 seed=${4-1} parts=${5-16}
 # goldens of fresh data are made on the host, so the models that take seconds there stay out

@@ -137,15 +137,16 @@ static void memory_is_moved_and_filled(void **state) {
     assert_non_null(none);
     int waits = f->driver->waits, of_streams = f->driver->waits_of_streams;
     assert_int_equal(ops->upload(f->backend, a, words, sizeof words), GG_OK);
-    assert_int_equal(f->driver->waits, waits + 1);
+    assert_int_equal(f->driver->waits, waits); /* the default stream has it in its turn */
     assert_int_equal(f->driver->waits_of_streams, of_streams + 1);
     assert_int_equal(ops->copy(f->backend, b, a, sizeof words, (gg_stream)8), GG_OK);
     assert_ptr_equal(f->driver->stream, (void *)8);
     assert_int_equal(ops->download(f->backend, back, b, sizeof back), GG_OK);
-    assert_int_equal(f->driver->waits, waits + 2);
+    assert_int_equal(f->driver->waits, waits + 1); /* the copy was elsewhere */
     assert_memory_equal(back, words, sizeof words);
     assert_int_equal(ops->fill(f->backend, b, 0xabcd1234, 8, NULL), GG_OK);
     assert_int_equal(ops->download(f->backend, back, b, sizeof back), GG_OK);
+    assert_int_equal(f->driver->waits, waits + 1);
     assert_true(back[0] == 0xabcd1234 && back[1] == 0xabcd1234 && back[2] == 3);
     assert_true(f->driver->entered >= 8); /* every call enters the context */
     ops->free(f->backend, a);

@@ -146,7 +146,7 @@ static void check_pair(mg_executor *x, int64_t changed /* element from the tenso
     const size_t bytes = (size_t)(p->M * p->N) * 2;
     uint16_t *data = calloc(1, bytes);
     mg_result result = {.verdict = MG_PASSED};
-    mg_run run = {.x = x, .c = &c, .result = &result, .results = 1u << MG_RES_Y};
+    mg_run run = {.x = x, .c = &c, .result = &result, .results = 1u << MG_RES_Y, .poison = poison};
     for (int set = 0; set < 2; set++) {
         mg_region_free(x, &x->results[set][MG_RES_Y]);
         x->results[set][MG_RES_Y] = place(x, data, bytes, poison);
@@ -163,7 +163,7 @@ static void check_pair(mg_executor *x, int64_t changed /* element from the tenso
     OK(mg_board_clear(x));
     OK(mg_launch_check(x, &params));
     OK(mg_board_read(x));
-    OK(mg_judge_reports(&run, 2, 1, poison));
+    OK(mg_judge_reports(&run, 2, 1));
     if (!expected)
         assert_int_equal(result.verdict, MG_PASSED);
     else if (result.verdict != MG_FAILED || strcmp(result.message, expected))
@@ -210,6 +210,24 @@ static mg_result execute_full(const char *subject) {
     return result;
 }
 
+/* --- signs --- */
+
+/* Zeros keep theirs, and what lies around the tensor stays as it is. */
+static void test_signs(void **state) {
+    mg_executor *x = *state;
+    static const uint16_t before[16] = {0x3f80, 0xbf80, 0, 0x8000, 0x7fff, 0xffff, 1, 0x8001},
+                          after[16] = {0xbf80, 0x3f80, 0, 0x8000, 0xffff, 0x7fff, 0x8001, 1};
+    uint16_t got[16];
+    uint32_t guard;
+    mg_region region = place(x, before, sizeof before, poison);
+    OK(mg_launch_signs(x, &region));
+    OK(x->backend->ops->download(x->backend, got, mg_region_data(&region), sizeof got));
+    assert_memory_equal(got, after, sizeof after);
+    OK(x->backend->ops->download(x->backend, &guard, (uint8_t *)mg_region_data(&region) + sizeof got, 4));
+    assert_true(guard == poison);
+    mg_region_free(x, &region);
+}
+
 static void test_full_size_passes(void **state) {
     (void)state;
     const mg_result result = execute_full(SUBJECT("example"));
@@ -253,6 +271,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_fill, setup, teardown),
         cmocka_unit_test_setup_teardown(test_hash, setup, teardown),
         cmocka_unit_test_setup_teardown(test_check, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_signs, setup, teardown),
         cmocka_unit_test(test_full_size_passes),
         cmocka_unit_test(test_full_size_fails),
         cmocka_unit_test(test_wrong_tile_is_named),

@@ -131,7 +131,7 @@ static void test_values(void **state) {
           o.num_arguments == 2 && !strcmp(o.arguments[0], "id[1]") && !strcmp(o.arguments[1], "@file"));
     const unsigned all = (1u << MG_NUM_PERTURBATIONS) - (1u << MG_PERTURB_STREAM);
     CHECK("", o.execute.repeats == 3 && !o.execute.perturb && !o.no_ledger && !o.resume && !o.xfail);
-    CHECK("--perturb", o.execute.perturb == all && o.execute.repeats == 6);
+    CHECK("--perturb", o.execute.perturb == all && o.execute.repeats == 7);
     CHECK("--perturb x", o.num_arguments == 1); /* a value follows a '=' */
     CHECK("--perturb=base,load",
           o.execute.repeats == 3 && o.execute.perturb == (1u << MG_PERTURB_BASE | 1u << MG_PERTURB_LOAD));
@@ -155,12 +155,13 @@ static void test_mistakes(void **state) {
         {"--shrad 1/2", "unknown option '--shrad' (did you mean '--shard'?)"},
         {"--something-else", "unknown option '--something-else'"},
         {"--perturb=wind",
-         "bad value 'wind' for --perturb: choose from stream, load, sms, base, graph, batch"},
+         "bad value 'wind' for --perturb: choose from stream, load, sms, base, graph, negate, batch"},
         {"--perturb=load,wind",
-         "bad value 'load,wind' for --perturb: choose from stream, load, sms, base, graph, batch"},
+         "bad value 'load,wind' for --perturb: choose from stream, load, sms, base, graph, negate, batch"},
         {"--perturb=none",
-         "bad value 'none' for --perturb: choose from stream, load, sms, base, graph, batch"},
-        {"--perturb=", "bad value '' for --perturb: choose from stream, load, sms, base, graph, batch"},
+         "bad value 'none' for --perturb: choose from stream, load, sms, base, graph, negate, batch"},
+        {"--perturb=",
+         "bad value '' for --perturb: choose from stream, load, sms, base, graph, negate, batch"},
         {"--nightly=1", "--nightly takes no value, got '1'"},
         {"-Q", "unknown option '-Q'"},
         {"-qZ", "unknown option '-qZ'"},

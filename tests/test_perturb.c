@@ -13,7 +13,7 @@
 
 #define BIT(perturbation) (1u << (perturbation))
 
-enum { MAX_LAUNCHES = 8, MAX_PARAMS = 1024 };
+enum { MAX_LAUNCHES = 8, MAX_PARAMS = 1024, MAX_FILLS = 8 };
 
 /* A launch kept for later. */
 typedef struct captured {
@@ -27,8 +27,15 @@ static struct {
     mg_perturbation fault;
     gg_stream capturing; /* the stream, or NULL */
     captured kept[MAX_LAUNCHES];
-    int num_kept, graphs, on_stream, loads, stops;
-    bool loaded; /* a load is running */
+    int num_kept, graphs, on_stream, loads, stops, delays;
+    bool loaded;  /* a load is running */
+    bool astray;  /* kernels are launched on the default stream, whatever they are told */
+    struct fill { /* enqueued on a stream, behind the delay */
+        void *to;
+        uint32_t word;
+        size_t bytes;
+    } fills[MAX_FILLS];
+    int num_fills;
     char streams[2];
     int num_streams;
 } device;
@@ -42,8 +49,21 @@ static gg_status launch(gg_backend *backend, gg_kernel *kernel, const gg_launch_
     return gg_sim_backend.launch(backend, kernel, spec, NULL);
 }
 
+/* A stream comes to what waits on it when a launch follows, or when all is waited for. */
+static void fill_now(gg_backend *backend) {
+    for (int i = 0; i < device.num_fills; i++)
+        gg_sim_backend.fill(backend, device.fills[i].to, device.fills[i].word, device.fills[i].bytes, NULL);
+    device.num_fills = 0;
+}
+
+static gg_status fake_synchronize(gg_backend *backend) {
+    fill_now(backend);
+    return gg_sim_backend.synchronize(backend);
+}
+
 static gg_status fake_launch(gg_backend *backend, gg_kernel *kernel, const gg_launch_spec *spec,
                              gg_stream stream) {
+    if (device.astray && is_gemm(spec)) return gg_sim_backend.launch(backend, kernel, spec, NULL);
     if (device.capturing) {
         assert_ptr_equal(stream, device.capturing);
         assert_true(device.num_kept < MAX_LAUNCHES && spec->params_bytes <= MAX_PARAMS);
@@ -54,8 +74,12 @@ static gg_status fake_launch(gg_backend *backend, gg_kernel *kernel, const gg_la
         return GG_OK;
     }
     if (is_load(spec)) {
+        assert_int_equal(spec->grid, 2);    /* half of three, rounded up */
+        if (stream == &device.streams[0]) { /* a delay, after which results are poisoned again */
+            device.delays++;
+            return GG_OK;
+        }
         assert_ptr_equal(stream, &device.streams[1]);
-        assert_int_equal(spec->grid, 2); /* half of three, rounded up */
         device.loads++;
         device.loaded = true;
         return GG_OK; /* it would end when told to */
@@ -63,6 +87,7 @@ static gg_status fake_launch(gg_backend *backend, gg_kernel *kernel, const gg_la
     if (stream) {
         assert_ptr_equal(stream, &device.streams[0]);
         device.on_stream++;
+        fill_now(backend);
     }
     return launch(backend, kernel, spec,
                   (device.loaded && device.fault == MG_PERTURB_LOAD) ||
@@ -74,6 +99,11 @@ static gg_status fake_fill(gg_backend *backend, void *dst, uint32_t word, size_t
         assert_true(device.loaded);
         device.stops++;
         device.loaded = false;
+    }
+    if (stream && device.delays && !device.graphs && !device.loaded && bytes > 4) {
+        assert_true(device.num_fills < MAX_FILLS);
+        device.fills[device.num_fills++] = (struct fill){dst, word, bytes};
+        return GG_OK;
     }
     return gg_sim_backend.fill(backend, dst, word, bytes, NULL);
 }
@@ -116,12 +146,12 @@ static void fake_graph_free(gg_backend *backend, gg_graph *graph) {
     device.graphs -= graph != NULL;
 }
 
-static mg_result execute(mg_perturbation fault, bool autograd) {
+static mg_result execute_on(bool astray, mg_perturbation fault, unsigned perturb, bool autograd) {
     const mg_execute_options options = {.backend = "sim",
                                         .subject = "moegemm",
                                         .golden_dir = SOURCE_DIR "/golden",
                                         .cache_dir = BINARY_DIR "/test-cache",
-                                        .repeats = 6,
+                                        .repeats = 1 + __builtin_popcount(perturb & ~BIT(MG_PERTURB_BATCH)),
                                         .user_seed = 7,
                                         .sim_limit = 26e6};
     const mg_case c = {.problem = mg_problem_find("W1-topk4-E4-T128-H32-I32-mult"),
@@ -138,6 +168,7 @@ static mg_result execute(mg_perturbation fault, bool autograd) {
     gg_backend_ops ops = gg_sim_backend;
     ops.launch = fake_launch;
     ops.fill = fake_fill;
+    ops.synchronize = fake_synchronize;
     ops.stream_new = fake_stream_new;
     ops.capture_begin = fake_capture_begin;
     ops.capture_end = fake_capture_end;
@@ -149,9 +180,10 @@ static mg_result execute(mg_perturbation fault, bool autograd) {
     bool lost;
     memset(&device, 0, sizeof device);
     device.fault = fault;
+    device.astray = astray;
     if (mg_executor_open(&x, &options, error) != GG_OK) fail_msg("%s", error);
     x->backend->ops = &ops;
-    x->perturb = BIT(MG_NUM_PERTURBATIONS) - BIT(MG_PERTURB_STREAM);
+    x->perturb = perturb;
     for (int i = 0; i < 2; i++) ops.stream_new(x->backend, &x->streams[i]);
     mg_execute(x, &c, &result, &lost);
     assert_false(lost);
@@ -161,20 +193,25 @@ static mg_result execute(mg_perturbation fault, bool autograd) {
     return result;
 }
 
+static mg_result execute(mg_perturbation fault, bool autograd) {
+    return execute_on(false, fault, BIT(MG_NUM_PERTURBATIONS) - BIT(MG_PERTURB_STREAM), autograd);
+}
+
 static void test_right_launches_pass(void **state) {
     (void)state;
     for (int autograd = 0; autograd < 2; autograd++) {
-        static const mg_perturbation expected[] = {MG_PERTURB_NONE, MG_PERTURB_STREAM, MG_PERTURB_LOAD,
-                                                   MG_PERTURB_SMS,  MG_PERTURB_BASE,   MG_PERTURB_GRAPH,
-                                                   MG_PERTURB_BATCH};
+        static const mg_perturbation expected[] = {MG_PERTURB_NONE,   MG_PERTURB_STREAM, MG_PERTURB_LOAD,
+                                                   MG_PERTURB_SMS,    MG_PERTURB_BASE,   MG_PERTURB_GRAPH,
+                                                   MG_PERTURB_NEGATE, MG_PERTURB_BATCH};
         const mg_result result = execute(MG_PERTURB_NONE, autograd);
         if (result.verdict != MG_PASSED) fail_msg("%s", result.message);
-        assert_int_equal(result.num_runs, 7);
-        for (int i = 0; i < 7; i++) assert_int_equal(result.runs[i].perturbation, expected[i]);
+        assert_int_equal(result.num_runs, 8);
+        for (int i = 0; i < 8; i++) assert_int_equal(result.runs[i].perturbation, expected[i]);
         const int launches = autograd ? 4 : 1; /* forward, dX, dW and the reduction */
         assert_int_equal(device.on_stream, 2 * launches);
         assert_int_equal(device.num_kept, launches);
         assert_int_equal(device.loads, 1);
+        assert_int_equal(device.delays, 1);
         assert_int_equal(device.stops, 1);
     }
 }
@@ -193,16 +230,30 @@ static void test_wrong_launches_are_named(void **state) {
         const mg_result result = execute(rows[i].fault, false);
         assert_int_equal(result.verdict, MG_FAILED);
         if (!strstr(result.message, rows[i].message)) fail_msg("'%s'", result.message);
-        if (!strstr(result.message, "\n1 of 5 repeats differ from run 1")) fail_msg("'%s'", result.message);
+        if (!strstr(result.message, "\n1 of 6 repeats differ from run 1")) fail_msg("'%s'", result.message);
         for (uint32_t j = 0; j < result.num_runs; j++)
             assert_int_equal(result.runs[j].equal, result.runs[j].perturbation != rows[i].fault);
     }
+}
+
+/* A kernel that goes to the default stream is right by itself: what comes after it on its own stream shows. */
+static void test_launches_astray_are_seen(void **state) {
+    (void)state;
+    mg_result result = execute_on(true, MG_PERTURB_NONE, BIT(MG_PERTURB_STREAM), false);
+    assert_int_equal(result.verdict, MG_FAILED);
+    assert_non_null(strstr(result.message, "differs between runs 1 and 2 (stream): "));
+    result = execute_on(true, MG_PERTURB_NONE, BIT(MG_PERTURB_GRAPH), false);
+    assert_int_equal(result.verdict, MG_FAILED);
+    assert_non_null(strstr(result.message, "differs between runs 1 and 2 (graph): "));
+    result = execute_on(true, MG_PERTURB_NONE, BIT(MG_PERTURB_NEGATE), false);
+    assert_int_equal(result.verdict, MG_PASSED);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_right_launches_pass),
         cmocka_unit_test(test_wrong_launches_are_named),
+        cmocka_unit_test(test_launches_astray_are_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-/* helpers.h: parameters of the harness's own kernels (fill.cu, hash.cu, check.cu); shared by host and device.
+/* helpers.h: parameters of the harness's own kernels (device/); shared by host and device.
  * The types come from intrinsics.h on a device and from kernels/device/params.h on the host, included before.
  */
 #ifndef MG_HELPERS_H
@@ -55,6 +55,17 @@ typedef struct load_params {
     const u32 *stop;
     u32 looks;
 } load_params;
+
+/* Everything that is not zero changes its sign. */
+typedef struct signs_params {
+    u16 *data;
+    i64 chunks; /* of 16 bytes */
+} signs_params;
+
+/* All shared memory of a multiprocessor becomes NaN, so that what is left there by others helps nobody. */
+typedef struct soil_params {
+    u32 words;
+} soil_params;
 
 /* Where two outputs differ, in expert order. */
 typedef struct locate_params {

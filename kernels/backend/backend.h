@@ -146,7 +146,7 @@ typedef void (*gg_tune_watch)(void *data, const char *stage, size_t done, size_t
 gg_status gg_autotune_watched(gg_context *context, const gg_problem *problem, const gg_tensors *tensors,
                               size_t limit, gg_config *best, size_t *measured, gg_tune_watch watch,
                               void *data);
-/* Plans are made as if the device had so many multiprocessors; 0: as many as it has. */
+/* Plans are made as if the device had so many multiprocessors with room for one block each; 0: as it is. */
 void gg_context_limit_sms(gg_context *context, int sms);
 /* The source a plan compiles. */
 gg_source gg_plan_source(const gg_plan *plan, bool debug);

@@ -17,6 +17,8 @@
 #define WRONG_REAL (CHECK(BY_BOUND) | CHECK(BY_RMS))
 #define CRASH (CHECK(BY_LAUNCH) | CHECK(BY_CRASH) | CHECK(BY_TIMEOUT))
 
+#define ANY_REPEAT (CHECK(BY_REPEAT) | CHECK(BY_SMS) | CHECK(BY_BASE) | CHECK(BY_NEGATE))
+
 #define KERNEL(file_) .file = "kernels/device/" file_
 #define BOTH .backends = ON_BOTH
 

@@ -28,6 +28,7 @@ typedef struct run {
     item *items;
     size_t count;
     const char *write, *variants_dir; /* a Markdown file; the folder of harness variants, NULL: none */
+    unsigned shard, num_shards;       /* every num_shards-th mutant from this one, counted from 1 */
 } run;
 
 static double now(void) {
@@ -148,8 +149,11 @@ static bool write_table(const run *r, const char *device) {
     }
     fprintf(out, "\n%zu of %zu killed.\n", killed, shown);
     fclose(out);
-    snprintf(title, sizeof title, "Kernels and launchers on %s", r->settings.backend);
-    bool ok = write_section(r->write, title, text);
+    int length = snprintf(title, sizeof title, "Kernels and launchers on %s", r->settings.backend);
+    bool ok = r->shard > 1 || drop_sections(r->write, title); /* those of parts, however many there were */
+    if (r->num_shards > 1)
+        snprintf(title + length, sizeof title - (size_t)length, ", part %u of %u", r->shard, r->num_shards);
+    ok = ok && write_section(r->write, title, text);
     free(text);
     return ok;
 }
@@ -215,10 +219,11 @@ static bool listed(const char *names, const char *name) {
 }
 
 static bool collect(run *r, const char *only) {
-    const mutant_table tables[] = {sum_mutants(), place_mutants(), wgmma_mutants(), launcher_mutants()};
+    const mutant_table tables[] = {sum_mutants(), place_mutants(), rare_mutants(), wgmma_mutants(),
+                                   launcher_mutants()};
     const unsigned here = strcmp(r->settings.backend, "sim") ? ON_CUDA : ON_SIM;
     enum { TABLES = sizeof tables / sizeof *tables };
-    size_t all = 0;
+    size_t all = 0, turn = 0;
     for (size_t t = 0; t < TABLES; t++) all += tables[t].count;
     tally *shared =
         mmap(NULL, all * sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -227,7 +232,7 @@ static bool collect(run *r, const char *only) {
     for (size_t t = 0; t < TABLES; t++)
         for (size_t i = 0; i < tables[t].count; i++) {
             const mutant *m = &tables[t].items[i];
-            if (only && !listed(only, m->name)) continue;
+            if (only ? !listed(only, m->name) : turn++ % r->num_shards != r->shard - 1) continue;
             r->items[r->count] =
                 (item){.mutant = m, .tally = &shared[r->count], .hidden = !(m->backends & here)};
             r->count++;
@@ -255,22 +260,27 @@ static int cores(void) {
 static int usage(const char *fault, const char *subject) {
     fprintf(stderr,
             "mutants: error: %s '%s' (options: --backend NAME --only NAME,... --quick --cases N --jobs N "
-            "--write FILE --harness --golden-dir DIR --cache-dir DIR)\n",
+            "--write FILE --shard i/n --harness --golden-dir DIR --cache-dir DIR)\n",
             fault, subject);
     return 4;
 }
 
 int main(int argc, char **argv) {
-    static const struct option options[] = {
-        {"backend", required_argument, NULL, 'b'},   {"only", required_argument, NULL, 'o'},
-        {"quick", no_argument, NULL, 'q'},           {"cases", required_argument, NULL, 'c'},
-        {"jobs", required_argument, NULL, 'j'},      {"write", required_argument, NULL, 'w'},
-        {"harness", no_argument, NULL, 'h'},         {"golden-dir", required_argument, NULL, 'g'},
-        {"cache-dir", required_argument, NULL, 'd'}, {0}};
+    static const struct option options[] = {{"backend", required_argument, NULL, 'b'},
+                                            {"only", required_argument, NULL, 'o'},
+                                            {"quick", no_argument, NULL, 'q'},
+                                            {"cases", required_argument, NULL, 'c'},
+                                            {"jobs", required_argument, NULL, 'j'},
+                                            {"write", required_argument, NULL, 'w'},
+                                            {"harness", no_argument, NULL, 'h'},
+                                            {"golden-dir", required_argument, NULL, 'g'},
+                                            {"cache-dir", required_argument, NULL, 'd'},
+                                            {"shard", required_argument, NULL, 's'},
+                                            {0}};
     char cache[GG_PATH_SIZE], error[GG_ERROR_SIZE];
     const char *only = NULL;
     bool harness = false;
-    run r = {.settings = {.golden_dir = SOURCE_DIR "/golden", .jobs = cores()}};
+    run r = {.shard = 1, .num_shards = 1, .settings = {.golden_dir = SOURCE_DIR "/golden", .jobs = cores()}};
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) switch (option) {
         case 'b': r.settings.backend = optarg; break;
         case 'o': only = optarg; break;
@@ -281,6 +291,10 @@ int main(int argc, char **argv) {
         case 'h': harness = true; break;
         case 'g': r.settings.golden_dir = optarg; break;
         case 'd': r.settings.cache_dir = optarg; break;
+        case 's':
+            if (sscanf(optarg, "%u/%u", &r.shard, &r.num_shards) != 2 || !r.shard || r.shard > r.num_shards)
+                return usage("bad value for --shard (i/n with i from 1 to n):", optarg);
+            break;
         default: return usage("unknown option", argv[optind - 1]);
         }
     if (optind < argc) return usage("unexpected argument", argv[optind]);

@@ -17,6 +17,7 @@
     X(BY_REPEAT, "repeat")                                                                                   \
     X(BY_SMS, "repeat on fewer SMs")                                                                         \
     X(BY_BASE, "repeat at other addresses")                                                                  \
+    X(BY_NEGATE, "repeat with other signs")                                                                  \
     X(BY_BATCH, "batch invariance")                                                                          \
     X(BY_GUARD, "guard")                                                                                     \
     X(BY_INPUT, "input modified")                                                                            \
@@ -43,6 +44,8 @@ typedef struct mutant {
     unsigned expected;  /* 1u << mutant_check: one of these at least must catch it */
     unsigned backends;  /* that can show it */
     const char *hidden; /* where not on both: why the other cannot show it */
+    unsigned most;      /* cases of the selection, where the default number shows too little; 0: that */
+    double work;        /* of a case, where the limit leaves out what shows it; 0: the limit */
     unsigned perturb;   /* 1u << mg_perturbation, where it takes one to see it: --nightly runs them all */
     const char *judge;  /* harness: the program that must fail, a test or "mutants NAME,..." */
 } mutant;
@@ -54,6 +57,7 @@ typedef struct mutant_table {
 
 mutant_table sum_mutants(void);      /* device sources, patched in memory: numbers */
 mutant_table place_mutants(void);    /* and places */
+mutant_table rare_mutants(void);     /* and what is rare, or was before */
 mutant_table wgmma_mutants(void);    /* and those of the wgmma mainloop */
 mutant_table launcher_mutants(void); /* kernels/plan.c and launch.c, patched copies compiled by the build */
 mutant_table

@@ -86,9 +86,9 @@ static unsigned checks_of(const mg_case *c, const mg_result *r) {
                    {"poison: never written", BY_UNWRITTEN},
                    {"wrong hash", BY_HASH}};
     static const mutant_check by_perturbation[MG_NUM_PERTURBATIONS] = {
-        [MG_PERTURB_NONE] = BY_REPEAT, [MG_PERTURB_STREAM] = BY_REPEAT, [MG_PERTURB_LOAD] = BY_REPEAT,
-        [MG_PERTURB_SMS] = BY_SMS,     [MG_PERTURB_BASE] = BY_BASE,     [MG_PERTURB_GRAPH] = BY_REPEAT,
-        [MG_PERTURB_BATCH] = BY_BATCH};
+        [MG_PERTURB_NONE] = BY_REPEAT,   [MG_PERTURB_STREAM] = BY_REPEAT, [MG_PERTURB_LOAD] = BY_REPEAT,
+        [MG_PERTURB_SMS] = BY_SMS,       [MG_PERTURB_BASE] = BY_BASE,     [MG_PERTURB_GRAPH] = BY_REPEAT,
+        [MG_PERTURB_NEGATE] = BY_NEGATE, [MG_PERTURB_BATCH] = BY_BATCH};
     unsigned checks = 0;
     /* A foreign subject is let off where the shipped one would fail: a plan where there must be none, or none. */
     if (r->verdict == MG_SKIPPED &&
@@ -136,7 +136,7 @@ static mg_executor *open_executor(const settings *s, const mutant *m, uint64_t s
                                         .repeats = 3,
                                         .perturb = m->perturb,
                                         .user_seed = seed,
-                                        .sim_limit = s->limit};
+                                        .sim_limit = m->work > s->limit ? m->work : s->limit};
     char detail[MG_ERROR_SIZE] = "";
     mg_executor *x = NULL;
     if (mg_executor_open(&x, &options, detail) != GG_OK) snprintf(error, LINE_SIZE, "%.250s", detail);
@@ -160,7 +160,8 @@ static size_t select_cases(const settings *s, const mutant *m, const mg_cases *c
                            size_t chosen_cases[MOST_CASES], char error[LINE_SIZE]) {
     char detail[MG_ERROR_SIZE], id[MG_ID_SIZE], reason[MG_ERROR_SIZE];
     mg_filter *filter = NULL;
-    size_t count = 0, kept = 0, most = s->cases < MOST_CASES ? s->cases : MOST_CASES;
+    const size_t wanted = m->most > s->cases ? m->most : s->cases;
+    size_t count = 0, kept = 0, most = wanted < MOST_CASES ? wanted : MOST_CASES;
     size_t *matching = malloc(cases->count * sizeof *matching);
     if (!matching || mg_filter_new(&filter, m->cases, detail) != GG_OK) {
         snprintf(error, LINE_SIZE, "%.250s", matching ? detail : "out of memory");
@@ -171,7 +172,7 @@ static size_t select_cases(const settings *s, const mutant *m, const mg_cases *c
         const mg_case *c = &cases->items[i];
         bool hashed = c->problem->store == MG_STORE_HASH;
         if (c->function.autotune && !c->refusal) continue; /* foreign subjects are not tuned */
-        if (!c->refusal && !hashed && mg_case_work(c) > s->limit) continue;
+        if (!c->refusal && !hashed && mg_case_work(c) > (m->work > s->limit ? m->work : s->limit)) continue;
         if (mg_execute_skips(&x->options, mg_executor_device(x), c, reason)) continue;
         mg_case_id(c, id);
         mg_filter_lower(id);

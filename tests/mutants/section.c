@@ -39,3 +39,20 @@ bool write_section(const char *path, const char *title, const char *text) {
     free(page);
     return ok;
 }
+
+bool drop_sections(const char *path, const char *title) {
+    char line[LINE_SIZE];
+    char *page = read_page(path), *old;
+    if (!page) return false;
+    int length = snprintf(line, sizeof line, "\n## %s", title);
+    while ((old = strstr(page, line))) {
+        char *rest = strstr(old + length, "\n## ");
+        memmove(old, rest ? rest : "", rest ? strlen(rest) + 1 : 1);
+    }
+    FILE *out = fopen(path, "we");
+    bool ok = out && fputs(page, out) >= 0;
+    if (out && fclose(out)) ok = false;
+    if (!ok) fprintf(stderr, "mutants: error: cannot write '%s': %s\n", path, strerror(errno));
+    free(page);
+    return ok;
+}

@@ -41,4 +41,7 @@ const char *check_counts(const tally *t, char text[LINE_SIZE]);
 /* Replaces the section `title` of the Markdown file at `path`, or appends it. */
 bool write_section(const char *path, const char *title, const char *text);
 
+/* Takes out every section whose title begins so. */
+bool drop_sections(const char *path, const char *title);
+
 #endif

@@ -31,6 +31,7 @@ typedef struct cuda_backend {
     void *flush;
     cuda_event start, stop;
     uint64_t launches;      /* since the last successful synchronize */
+    bool elsewhere;         /* something may be under way on another stream than the default one */
     char label[LABEL_SIZE]; /* of the newest launch */
 } cuda_backend;
 
@@ -60,6 +61,7 @@ static gg_status wait_all(cuda_backend *b) {
     cuda_result result = b->api.context_synchronize();
     if (!result) {
         b->launches = 0;
+        b->elsewhere = false;
         return GG_OK;
     }
     char words[GG_ERROR_SIZE / 4];
@@ -71,6 +73,10 @@ static gg_status wait_all(cuda_backend *b) {
                  (unsigned long long)b->launches, b->label);
     return GG_ERR_LAUNCH;
 }
+
+/* Before a copy, which the default stream has in its turn: where processes share a GPU, every wait of its own costs a
+ * change of whose turn it is. */
+static gg_status wait_elsewhere(cuda_backend *b) { return b->elsewhere ? wait_all(b) : GG_OK; }
 
 /* Any thread and any other user of the driver may have changed the current context. */
 static gg_status enter(cuda_backend *b) {
@@ -255,25 +261,32 @@ static void cuda_free(gg_backend *backend, void *memory) {
 static gg_status cuda_upload(gg_backend *backend, void *dst, const void *src, size_t bytes) {
     cuda_backend *b = self_of(backend);
     gg_status status = enter(b);
-    if (status || !bytes || (status = wait_all(b))) return status;
+    if (status || !bytes || (status = wait_elsewhere(b))) return status;
     cuda_result result = b->api.copy_to_device((cuda_address)(uintptr_t)dst, src, bytes);
     /* from pageable memory the copy returns once staged; other streams must see it landed */
     if (!result) result = b->api.stream_synchronize(NULL);
+    if (result && (status = wait_all(b))) return status; /* a kernel's failure, which this names */
     return check(b, result, GG_ERR_LAUNCH, "cannot copy %zu bytes to the device", bytes);
 }
 
 static gg_status cuda_download(gg_backend *backend, void *dst, const void *src, size_t bytes) {
     cuda_backend *b = self_of(backend);
     gg_status status = enter(b);
-    if (status || (status = wait_all(b)) || !bytes) return status;
-    return check(b, b->api.copy_to_host(dst, (cuda_address)(uintptr_t)src, bytes), GG_ERR_LAUNCH,
-                 "cannot copy %zu bytes from the device", bytes);
+    if (status || (status = bytes ? wait_elsewhere(b) : wait_all(b)) || !bytes) return status;
+    cuda_result result = b->api.copy_to_host(dst, (cuda_address)(uintptr_t)src, bytes);
+    if (!result) {
+        b->launches = 0;
+        return GG_OK;
+    }
+    if ((status = wait_all(b))) return status;
+    return check(b, result, GG_ERR_LAUNCH, "cannot copy %zu bytes from the device", bytes);
 }
 
 static gg_status cuda_copy(gg_backend *backend, void *dst, const void *src, size_t bytes, gg_stream stream) {
     cuda_backend *b = self_of(backend);
     gg_status status = enter(b);
     if (status || !bytes) return status;
+    b->elsewhere |= stream != NULL;
     return check(b,
                  b->api.copy_async((cuda_address)(uintptr_t)dst, (cuda_address)(uintptr_t)src, bytes, stream),
                  GG_ERR_LAUNCH, "cannot copy %zu bytes on the device", bytes);
@@ -283,6 +296,7 @@ static gg_status cuda_fill(gg_backend *backend, void *dst, uint32_t word, size_t
     cuda_backend *b = self_of(backend);
     gg_status status = enter(b);
     if (status || !bytes) return status;
+    b->elsewhere |= stream != NULL;
     return check(b, b->api.set_words_async((cuda_address)(uintptr_t)dst, word, bytes / sizeof word, stream),
                  GG_ERR_LAUNCH, "cannot fill %zu bytes on the device", bytes);
 }
@@ -373,6 +387,7 @@ static gg_status cuda_launch(gg_backend *backend, gg_kernel *kernel, const gg_la
         kernel->smem_allowed = spec->smem_bytes;
     }
     b->launches++;
+    b->elsewhere |= stream != NULL;
     snprintf(b->label, sizeof b->label, "%s", spec->label);
     return check(b,
                  b->api.launch_kernel(kernel->function, spec->grid, 1, 1, spec->threads, 1, 1,
@@ -434,6 +449,7 @@ static gg_status cuda_capture_end(gg_backend *backend, gg_stream stream, gg_grap
 static gg_status cuda_graph_launch(gg_backend *backend, gg_graph *graph, gg_stream stream) {
     cuda_backend *b = self_of(backend);
     gg_status status = enter(b);
+    b->elsewhere = true;
     return status ? status
                   : check(b, b->api.graph_launch((cuda_graph_exec)graph, stream), GG_ERR_LAUNCH,
                           "cannot replay the graph of '%s'", b->label);
