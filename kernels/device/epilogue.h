@@ -16,7 +16,7 @@ DEVICE void stage_output(float acc[FRAGMENTS_M][FRAGMENTS_N][4], u32 staged, int
             int row = warp_row + i * 16 + lane / 4 + half * 8;
             UNROLL for (int j = 0; j < FRAGMENTS_N; j++) smem_store_4(
                 staged + tile_offset(ROWS, COLS, row, (warp_col + j * 8) / 8) + (u32)(lane % 4) * 4,
-                round_pair(acc[i][j][half * 2], acc[i][j][half * 2 + 1]));
+                output_pair(acc[i][j][half * 2], acc[i][j][half * 2 + 1]));
         }
     }
 }

@@ -4,6 +4,9 @@
 
 #include "scheduler.h"
 
+/* Two sums to output values, neighbours in a row or a column. */
+DEVICE u32 output_pair(float low, float high) { return round_pair(low, high); }
+
 /* The weight of a slot, rounded to the dtype as the values are. */
 DEVICE float slot_weight(const gemm_params *p, i64 slot) {
     return float_from_dtype(round_to_dtype(p->topk_weights[slot]));

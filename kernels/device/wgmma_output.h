@@ -38,7 +38,7 @@ DEVICE void find_places(const gemm_params *p, const consumer *c, outgoing *out) 
 DEVICE void round_share(outgoing *out, const float acc[M_TILES][ACC]) {
     UNROLL for (int m = 0; m < M_TILES; m++) {
         UNROLL for (int i = 0; i < ACC / 2; i++) out->values[m * Q_PIECES + i / 16][i % 16] =
-            round_pair(acc[m][i * 2], acc[m][i * 2 + 1]);
+            output_pair(acc[m][i * 2], acc[m][i * 2 + 1]);
     }
 }
 

@@ -26,4 +26,15 @@
 #define EACH_OP(row) row(forward, OP_FORWARD, FORWARD), row(dx, OP_DX, DX), row(dw, OP_DW, DW)
 #define EMPTY_PROBLEMS " and not T0"
 
+/* output_pair with every value or every rounded result changed first: `x` is a value, `y` the bits of a result. */
+#define EACH_VALUE(expression)                                                                               \
+    "float v[2] = {low, high};\n"                                                                            \
+    "UNROLL for (int i = 0; i < 2; i++) { float x = v[i]; v[i] = " expression "; }\n"                        \
+    "return round_pair(v[0], v[1]);"
+#define EACH_RESULT(statement)                                                                               \
+    "u32 pair = round_pair(low, high), changed = 0;\n"                                                       \
+    "UNROLL for (int i = 0; i < 2; i++) { u16 y = (u16)(pair >> i * 16); " statement                         \
+    " changed |= (u32)y << i * 16; }\n"                                                                      \
+    "return changed;"
+
 #endif

@@ -79,8 +79,8 @@ static const mutant table[] = {
      .expected = WRONG | CHECK(BY_BOUND) | CHECK(BY_RMS)},
     {.name = "plan_little_shared_memory",
      PLAN,
-     .find = "plan->smem_bytes = (uint32_t)smem;\n    plan->box_rows = MAX_BOX_ROWS;",
-     .replace = "plan->smem_bytes = (uint32_t)smem / 2;\n    plan->box_rows = MAX_BOX_ROWS;",
+     .find = "plan->smem_bytes = (uint32_t)smem;\n    for",
+     .replace = "plan->smem_bytes = (uint32_t)smem / 2;\n    for",
      .fault = "half of the shared memory asked for",
      .cases = FORWARD,
      .expected = CRASH | WRONG},
@@ -205,8 +205,8 @@ static const mutant table[] = {
      .expected = CHECK(BY_REPEAT) | CHECK(BY_NEGATE) | CHECK(BY_SMS)},
     {.name = "launch_remembers_maps",
      LAUNCH,
-     .find = "gg_tensor_map_spec spec = map_spec(plan, t, pointers[i]);",
-     .replace = "gg_tensor_map_spec spec = map_spec(plan, t, pointers[i]);\n"
+     .find = "gg_tensor_map_spec spec = map_spec(plan, t, plan->box_rows[i], pointers[i]);",
+     .replace = "gg_tensor_map_spec spec = map_spec(plan, t, plan->box_rows[i], pointers[i]);\n"
                 "        static gg_tensor_map_spec kept[6];\n"
                 "        gg_tensor_map_spec *mine = &kept[t - tensors_table];\n"
                 "        if (mine->base == spec.base) spec = *mine;\n"

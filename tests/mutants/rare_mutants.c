@@ -20,16 +20,13 @@
 /* `value` is stored where a chunk belongs; `old` is what stands there. */
 #define STORES_INSTEAD(value)                                                                                \
     KERNEL("epilogue.h"),                                                                                    \
-        .find = "            store_16(out + gathered_row(p, OUT_GATHER, row) * cols + col,\n"                \
-                "                     smem_load_16(staged + tile_offset(ROWS, COLS, r, chunk)));",           \
-        .replace = "        {\n"                                                                             \
-                   "            u16 *to = out + gathered_row(p, OUT_GATHER, row) * cols + col;\n"            \
-                   "            u32x4 was = load_16(to), v = smem_load_16(staged + tile_offset(ROWS, COLS, " \
-                   "r, chunk));\n"                                                                           \
+        .find = "            store_16(out + out_row * cols + col, v);",                                      \
+        .replace = "            u16 *to = out + out_row * cols + col;\n"                                     \
+                   "            u32x4 was = load_16(to);\n"                                                  \
                    "            float old = float_from_dtype((u16)was.x), now = float_from_dtype((u16)v.x);" \
                    "\n"                                                                                      \
                    "            v.x = (v.x & 0xffff0000u) | round_to_dtype(" value ");\n"                    \
-                   "            store_16(to, v);\n        }"
+                   "            store_16(to, v);\n"
 
 static const mutant table[] = {
     /* --- sizes of an expert --- */
@@ -78,7 +75,7 @@ static const mutant table[] = {
          "beyond the first band of columns"),
     {.name = "last_band_as_wide",
      KERNEL("scheduler.h"),
-     .find = "i64 width = col_tiles - band * BAND < BAND ? col_tiles - band * BAND : BAND;",
+     .find = "u32 width = col_tiles - band * BAND < BAND ? col_tiles - band * BAND : BAND;",
      .replace = "i64 width = col_tiles < BAND ? col_tiles : BAND;",
      .fault = "the last band of columns is taken to be as wide as the others",
      .cases = FORWARD " and (H520 or T4096) and W2",
@@ -146,11 +143,10 @@ static const mutant table[] = {
          "when a token goes to an expert twice"),
     {.name = "trailing_empty_experts",
      KERNEL("scheduler.h"),
-     .find =
-         "        walk->rows = expert_rows(p, walk->expert);\n#ifdef GG_DEBUG\n        if (walk->row_begin",
-     .replace = "        walk->rows = expert_rows(p, walk->expert);\n"
+     .find = "        walk_expert(walk, p);\n#ifdef GG_DEBUG",
+     .replace = "        walk_expert(walk, p);\n"
                 "        if (walk->row_begin >= p->M) return 0;\n"
-                "#ifdef GG_DEBUG\n        if (walk->row_begin",
+                "#ifdef GG_DEBUG",
      .fault = "dW of empty experts behind the last row is not written",
      .cases = DW EXACT " and emptylast",
      .expected = CHECK(BY_UNWRITTEN),
@@ -201,46 +197,42 @@ static const mutant table[] = {
     /* --- rounding --- */
     {.name = "ties_away_from_zero",
      KERNEL("output.h"),
-     .find = "u16 y = round_to_dtype(sum);",
-     .replace =
-         "u16 y = round_to_dtype(sum);\n"
-         "    if (DTYPE == 0 && (bits_from_float(sum) & 0xffff) == 0x8000) y = (u16)((bits_from_float(sum) "
-         ">> 16) + 1);",
+     .find = "return round_pair(low, high);",
+     .replace = EACH_VALUE("DTYPE == 0 && (bits_from_float(x) & 0xffff) == 0x8000 ? "
+                           "float_from_bits(bits_from_float(x) + 0x8000) : x"),
      .fault = "ties rounded away from zero, bf16",
      .cases = FORWARD EXACT " and bf16",
      .expected = WRONG,
      BOTH},
     {.name = "weight_truncated",
      KERNEL("output.h"),
-     .find = "float_from_dtype(round_to_dtype(p->topk_weights[gathered_row(p, GATHER_SLOT, row)]))",
+     .find = "float_from_dtype(round_to_dtype(p->topk_weights[slot]))",
      .replace =
-         "float_from_bits(bits_from_float(p->topk_weights[gathered_row(p, GATHER_SLOT, row)]) & (DTYPE "
-         "== 0 ? 0xffff0000u : 0xffffe000u))",
+         "float_from_bits(bits_from_float(p->topk_weights[slot]) & (DTYPE == 0 ? 0xffff0000u : 0xffffe000u))",
      .fault = "routing weight cut instead of rounded",
      .cases = FORWARD EXACT " and fuse_mul_post",
      .expected = WRONG,
      BOTH},
     {.name = "inf_becomes_nan",
      KERNEL("output.h"),
-     .find = "u16 y = round_to_dtype(sum);",
-     .replace = "u16 y = round_to_dtype(add_f32(sum, mul_f32(sum, 0.0f)));",
+     .find = "return round_pair(low, high);",
+     .replace = EACH_VALUE("add_f32(x, mul_f32(x, 0.0f))"),
      .fault = "Inf is stored as NaN",
      .cases = FORWARD " and hostile" EMPTY_PROBLEMS,
      .expected = WRONG,
      BOTH},
     {.name = "sign_of_inf",
      KERNEL("output.h"),
-     .find = "u16 y = round_to_dtype(sum);",
-     .replace =
-         "u16 y = round_to_dtype(sum); if ((y & 0x7fff) == (DTYPE == 0 ? 0x7f80 : 0x7c00)) y &= 0x7fff;",
+     .find = "return round_pair(low, high);",
+     .replace = EACH_RESULT("if ((y & 0x7fff) == (DTYPE == 0 ? 0x7f80 : 0x7c00)) y &= 0x7fff;"),
      .fault = "-Inf is stored as Inf",
      .cases = DX " and hostile" EMPTY_PROBLEMS,
      .expected = WRONG,
      BOTH},
     {.name = "large_sum_clamped",
      KERNEL("output.h"),
-     .find = "u16 y = round_to_dtype(sum);",
-     .replace = "u16 y = round_to_dtype(sum > 1e30f ? 1e30f : sum);",
+     .find = "return round_pair(low, high);",
+     .replace = EACH_VALUE("x > 1e30f ? 1e30f : x"),
      .fault = "sums above 1e30 are clamped",
      .cases = FORWARD " and hostile and bf16" EMPTY_PROBLEMS,
      .expected = WRONG,

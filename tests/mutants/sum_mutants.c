@@ -57,6 +57,19 @@
         .cases = where " and (exact or unit) and not permute", .expected = WRONG, BOTH                       \
     }
 
+/* Sums times the weight before they are rounded, and no weight on the way out. */
+#define WEIGHT_BEFORE_ROUNDING(where)                                                                        \
+    "#include \"output.h\"\n"                                                                                \
+    "#define WEIGHS_EARLY (FUSE_MUL_POST && " #where ")\n"                                                   \
+    "#define weighted(v, w) (WEIGHS_EARLY ? (v) : weighted(v, w))\n"                                         \
+    "#include \"epilogue.h\"\n"                                                                              \
+    "#define store_tile(p_, tile_, acc_, ...) do { \\\n"                                                     \
+    "for (int i = 0; WEIGHS_EARLY && i < FRAGMENTS_M; i++) for (int v = 0; v < 4; v++) { \\\n"               \
+    "i64 r = (tile_)->row + warp_row + i * 16 + lane / 4 + v / 2 * 8; \\\n"                                  \
+    "if (r < (tile_)->row_limit) for (int j = 0; j < FRAGMENTS_N; j++) \\\n"                                 \
+    "(acc_)[i][j][v] = mul_f32((acc_)[i][j][v], slot_weight(p_, gathered_row(p_, GATHER_SLOT, r))); } \\\n"  \
+    "store_tile(p_, tile_, acc_, __VA_ARGS__); } while (0)\n"
+
 static const mutant table[] = {
     /* --- the reduction --- */
     EACH_OP(DROPS_LAST_STEP),
@@ -120,17 +133,17 @@ static const mutant table[] = {
 
     /* --- rounding --- */
     {.name = "weight_before_rounding",
-     KERNEL("output.h"),
-     .find = "mul_f32(float_from_dtype(y), weight)",
-     .replace = "mul_f32(sum, weight)",
+     KERNEL("mma_sync.cu"),
+     .find = "#include \"epilogue.h\"\n",
+     .replace = WEIGHT_BEFORE_ROUNDING(DTYPE == 0),
      .fault = "routing weight applied before the first rounding",
      .cases = FORWARD EXACT " and fuse_mul_post and bf16",
      .expected = WRONG,
      BOTH},
     {.name = "weight_before_rounding_fp16",
-     KERNEL("output.h"),
-     .find = "mul_f32(float_from_dtype(y), weight)",
-     .replace = "mul_f32(DTYPE == 1 ? sum : float_from_dtype(y), weight)",
+     KERNEL("mma_sync.cu"),
+     .find = "#include \"epilogue.h\"\n",
+     .replace = WEIGHT_BEFORE_ROUNDING(DTYPE == 1),
      .fault = "routing weight applied before the first rounding, fp16",
      .cases = FORWARD EXACT " and fuse_mul_post and fp16",
      .expected = WRONG,
@@ -145,43 +158,40 @@ static const mutant table[] = {
      BOTH},
     {.name = "weight_missing",
      KERNEL("output.h"),
-     .find = "FUSE_MUL_POST ? round_to_dtype(",
-     .replace = "0 ? round_to_dtype(",
-     .fault = "routing weight not applied",
+     .find = "mul_f32(float_from_dtype((u16)(pair & 0xffff)), weight)",
+     .replace = "float_from_dtype((u16)(pair & 0xffff))",
+     .fault = "routing weight not applied to even columns",
      .cases = FORWARD REAL " and fuse_mul_post",
      .expected = WRONG_REAL,
      BOTH},
     {.name = "truncated_output_bf16",
      KERNEL("output.h"),
-     .find = "u16 y = round_to_dtype(sum);",
-     .replace =
-         "u16 y = round_to_dtype(DTYPE == 0 ? float_from_bits(bits_from_float(sum) & 0xffff0000u) : sum);",
+     .find = "return round_pair(low, high);",
+     .replace = EACH_VALUE("DTYPE == 0 ? float_from_bits(bits_from_float(x) & 0xffff0000u) : x"),
      .fault = "output rounded toward zero, bf16",
      .cases = DW EXACT " and bf16",
      .expected = WRONG,
      BOTH},
     {.name = "truncated_output_fp16",
      KERNEL("output.h"),
-     .find = "u16 y = round_to_dtype(sum);",
-     .replace =
-         "u16 y = round_to_dtype(DTYPE == 1 ? float_from_bits(bits_from_float(sum) & 0xffffe000u) : sum);",
+     .find = "return round_pair(low, high);",
+     .replace = EACH_VALUE("DTYPE == 1 ? float_from_bits(bits_from_float(x) & 0xffffe000u) : x"),
      .fault = "output rounded toward zero, fp16",
      .cases = DX EXACT " and fp16",
      .expected = WRONG,
      BOTH},
     {.name = "truncated_output_real",
      KERNEL("output.h"),
-     .find = "u16 y = round_to_dtype(sum);",
-     .replace =
-         "u16 y = round_to_dtype(DTYPE == 0 ? float_from_bits(bits_from_float(sum) & 0xffff0000u) : sum);",
+     .find = "return round_pair(low, high);",
+     .replace = EACH_VALUE("DTYPE == 0 ? float_from_bits(bits_from_float(x) & 0xffff0000u) : x"),
      .fault = "output rounded toward zero, seen without class exact",
      .cases = FORWARD REAL " and bf16",
      .expected = CHECK(BY_RMS),
      BOTH},
     {.name = "subnormals_flushed",
      KERNEL("output.h"),
-     .find = "u16 y = round_to_dtype(sum);",
-     .replace = "u16 y = round_to_dtype(sum); if (DTYPE == 1 && !(y & 0x7c00)) y &= 0x8000;",
+     .find = "return round_pair(low, high);",
+     .replace = EACH_RESULT("if (DTYPE == 1 && !(y & 0x7c00)) y &= 0x8000;"),
      .fault = "subnormal fp16 outputs flushed to zero",
      .cases = FORWARD REAL " and fp16",
      .expected = WRONG_REAL,
@@ -190,24 +200,24 @@ static const mutant table[] = {
     /* --- numbers that are not usual --- */
     {.name = "fp16_saturates",
      KERNEL("output.h"),
-     .find = "u16 y = round_to_dtype(sum);",
-     .replace = "u16 y = round_to_dtype(sum); if (DTYPE == 1 && (y & 0x7fff) == 0x7c00) y--;",
+     .find = "return round_pair(low, high);",
+     .replace = EACH_RESULT("if (DTYPE == 1 && (y & 0x7fff) == 0x7c00) y--;"),
      .fault = "fp16 overflow gives the largest number instead of Inf",
      .cases = FORWARD " and hostile and fp16" EMPTY_PROBLEMS,
      .expected = WRONG,
      BOTH},
     {.name = "bf16_saturates",
      KERNEL("output.h"),
-     .find = "u16 y = round_to_dtype(sum);",
-     .replace = "u16 y = round_to_dtype(sum); if (DTYPE == 0 && (y & 0x7fff) == 0x7f80) y--;",
+     .find = "return round_pair(low, high);",
+     .replace = EACH_RESULT("if (DTYPE == 0 && (y & 0x7fff) == 0x7f80) y--;"),
      .fault = "bf16 infinities become the largest number",
      .cases = DX " and hostile and bf16" EMPTY_PROBLEMS,
      .expected = WRONG,
      BOTH},
     {.name = "nan_becomes_zero",
      KERNEL("output.h"),
-     .find = "u16 y = round_to_dtype(sum);",
-     .replace = "u16 y = sum == sum ? round_to_dtype(sum) : 0;",
+     .find = "return round_pair(low, high);",
+     .replace = EACH_VALUE("x == x ? x : 0.0f"),
      .fault = "NaN is stored as zero",
      .cases = DW " and hostile" EMPTY_PROBLEMS,
      .expected = WRONG,
