@@ -399,11 +399,12 @@ gg_config gg_default_config(const gg_problem *p, const gg_device *device) {
                                              : config_of_sides(p->op, 128, 256, 4, tma);
         /* few rows: the weights are the traffic, and a short side of tokens leaves them the ring */
         if (rows_per_expert <= 128) return config_of_sides(p->op, 128, 128, 6, tma);
-        /* A side of 256 weights is the fastest while an expert's weights stay in L2 from one row of tiles to the next, and
-         * leaves no registers for scattered stores. */
+        /* Many rows of large weights: as few rows of tiles as can be. While an expert's weights stay in L2 from one row of
+         * tiles to the next a side of 256 weights is faster, but leaves no registers for scattered stores. */
         bool stay = (int64_t)p->N * p->K * 2 <= WEIGHTS_THAT_STAY;
-        return stay && !(p->fusions & op_roles[p->op].scatter_out) ? config_of_sides(p->op, 256, 128, 4, tma)
-                                                                   : config_of_sides(p->op, 128, 192, 4, tma);
+        if (!stay) return config_of_sides(p->op, 128, 256, 4, tma);
+        return p->fusions & op_roles[p->op].scatter_out ? config_of_sides(p->op, 128, 192, 4, tma)
+                                                        : config_of_sides(p->op, 256, 128, 4, tma);
     }
     bool small = p->op == GG_DW ? p->N < 128 || p->K < 128 : rows_per_expert <= 64;
     gg_config c = small ? config_of_tile(p->op, 64, 64, 64, 4, 3, legal_tma(p, device))

@@ -3,7 +3,6 @@
 #ifndef GG_WGMMA_OUTPUT_H
 #define GG_WGMMA_OUTPUT_H
 
-#include "output.h"
 #include "wgmma_tile.h"
 
 #define Q_PIECES (Q_SIZE / 64)

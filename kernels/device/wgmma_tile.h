@@ -23,9 +23,13 @@
 #else
 #define Q_IS_ROWS 1
 #endif
+#ifdef GG_SCHEDULER_H
+#error "the scheduler must know EVEN_ROWS"
+#endif
 #define EVEN_ROWS Q_IS_ROWS
 
 #include "loads.h"
+#include "output.h"
 
 /* Operands whose reduction runs down their rows are MN-major. */
 #if OP == OP_DW
