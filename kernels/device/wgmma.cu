@@ -31,7 +31,7 @@ DEVICE void consume(const gemm_params *p, const consumer *c) {
         out.width = width;
         find_places(p, c, &out);
     }
-    UNROLL for (int i = 0; i < SHARE_PIECES; i++) send_piece(p, c, &out, i, &buffer);
+    send_rest(p, c, &out, 0, &buffer);
 #if TMA_STORE
     if (c->thread == 0) tma_store_wait_read(0);
 #endif

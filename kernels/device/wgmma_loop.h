@@ -25,8 +25,8 @@ DEVICE u64 q_descriptor(u32 stage, int k) {
     return Q_MN_MAJOR ? descriptor(tile + (u32)(k * 2048), STEP * 128) : descriptor(tile + (u32)(k * 32), 16);
 }
 
-/* The instruction's widths: the next that is enough for a tile's rows or columns. Of tokens any number may be left over; of
- * columns whole panels are loaded. With many more widths the compiler no longer finds registers for products in flight (it says C7511). */
+/* The instruction's widths: the next that is enough for a tile's rows or columns. Of tokens whole boxes of 32 are loaded, of
+ * columns whole panels. With many more widths the compiler no longer finds registers for products in flight (it says C7511). */
 #if !Q_IS_ROWS || OP == OP_DW
 #define WIDTHS(X) X(64) WIDTHS_FROM_128(X)
 #if Q_SIZE >= 256
@@ -41,9 +41,9 @@ DEVICE u64 q_descriptor(u32 stage, int k) {
 #elif Q_SIZE == 128
 #define WIDTHS(X) X(16) X(32) X(64) X(96) X(128)
 #elif Q_SIZE == 192
-#define WIDTHS(X) X(16) X(32) X(64) X(96) X(128) X(160) X(176) X(192)
+#define WIDTHS(X) X(16) X(32) X(64) X(96) X(128) X(160) X(192)
 #else
-#define WIDTHS(X) X(16) X(32) X(64) X(96) X(128) X(160) X(176) X(208) X(240) X(256)
+#define WIDTHS(X) X(16) X(32) X(64) X(96) X(128) X(160) X(192) X(224) X(256)
 #endif
 
 /* Products number k to end - 1, of 16 of the reduction each, of the stage at `stage`, as one group; `first` overwrites the
@@ -105,6 +105,13 @@ DEVICE void multiply_step(const consumer *c, float acc[M_TILES][ACC], ring_posit
     ring_advance(at);
 }
 
+/* The pieces from number `sent` on. */
+DEVICE void send_rest(const gemm_params *p, const consumer *c, const outgoing *out, int sent, u32 *buffer) {
+    UNROLL for (int i = 0; i < SHARE_PIECES; i++) {
+        if (i >= sent) send_piece(p, c, out, i, buffer);
+    }
+}
+
 /* A tile's products, `width` columns of q wide; meanwhile `out`, the tile before it, is stored. */
 DEVICE void multiply_tile(const gemm_params *p, const consumer *c, float acc[M_TILES][ACC], ring_position *at,
                           int steps, int last_rows, int width, const outgoing *out, u32 *buffer) {
@@ -116,32 +123,22 @@ DEVICE void multiply_tile(const gemm_params *p, const consumer *c, float acc[M_T
             if (i == s) send_piece(p, c, out, i, buffer);
         }
     }
-    if (OP != OP_DW) {
-        UNROLL for (int i = 0; i < SHARE_PIECES; i++) {
-            if (i >= whole) send_piece(p, c, out, i, buffer);
-        }
-        wgmma_wait(0);
-        release_stage(c, previous);
-        return;
-    }
-    if (steps > 0) {
+    if (OP == OP_DW && steps > 0) {
         u32 stage = next_stage(c, at);
         if (ZEROES_TAIL && last_rows % 16) zero_tail(c, stage, last_rows);
         for (int k = 0; k * 16 < last_rows; k++)
             multiply(c, acc, stage, width, k, k + 1, steps == 1 && k == 0);
     }
-    /* the stage goes back as soon as its products can be over */
-    UNROLL for (int i = 0; i < SHARE_PIECES; i++) {
-        if (i == SHARE_PIECES / 2) {
-            wgmma_wait(0);
-            if (whole > 0) release_stage(c, previous);
-            if (steps > 0) {
-                release_stage(c, at->slot);
-                ring_advance(at);
-            }
-        }
-        if (i >= whole) send_piece(p, c, out, i, buffer);
+    /* What is left of the tile before, when this one has few steps: behind the products that are still in flight, but in dW,
+     * where a tile of few rows is mostly output, only once the stages are back with the producer. */
+    if (OP != OP_DW) send_rest(p, c, out, whole, buffer);
+    wgmma_wait(0);
+    if (whole > 0) release_stage(c, previous);
+    if (OP == OP_DW && steps > 0) {
+        release_stage(c, at->slot);
+        ring_advance(at);
     }
+    if (OP == OP_DW) send_rest(p, c, out, whole, buffer);
 }
 
 #endif
