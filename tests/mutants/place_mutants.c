@@ -306,9 +306,9 @@ static const mutant table[] = {
     {.name = "minus_zero_later",
      KERNEL("mma_sync.cu"),
      .find = "        store_tile(&p, &tile, acc, ring, warp_row, warp_col, lane);",
-     .replace = "        static u32 arrivals;\n"
-                "        if (tile.row_end == tile.row_begin && arrivals > gridDim.x) acc[0][0][0] = -0.0f;\n"
-                "        if (threadIdx.x == 0) atomic_add_u32(&arrivals, 1);\n"
+     .replace = "        static u32 launches;\n"
+                "        if (tile.row_end == tile.row_begin && launches > 1) acc[0][0][0] = -0.0f;\n"
+                "        if (blockIdx.x == 0 && threadIdx.x == 0 && walk.tile == gridDim.x) launches++;\n"
                 "        store_tile(&p, &tile, acc, ring, warp_row, warp_col, lane);",
      .fault = "zeros become -0 in later launches",
      .cases = DW EXACT " and empty",
