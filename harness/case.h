@@ -95,6 +95,9 @@ typedef struct mg_function {
 
 typedef struct mg_case {
     const mg_problem *problem;
+    const struct mg_block
+        *block;     /* a case of a whole MoE block (block.h), whose problem this is; else NULL */
+    int block_mode; /* mg_block_mode */
     mg_function function;
     gg_dtype dtype;
     mg_class cls;

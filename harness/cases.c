@@ -5,7 +5,7 @@
  * every id is unique (tests/test_cases.c). The first four are the seeds' matrix; the others are ours, chosen
  * so that every kernel variant meets every shape and every class of data within about two minutes on a GPU.
  */
-#include "case.h"
+#include "block.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -323,20 +323,36 @@ typedef struct builder {
     bool failed; /* out of memory */
 } builder;
 
-static void push(builder *b, const gg_config *config, unsigned tma) {
+/* Room for one more case; NULL without memory. */
+static mg_case *next_case(builder *b) {
     if (b->cases.count == b->capacity) {
         size_t capacity = b->capacity ? 2 * b->capacity : 16384; /* holds today's table */
         mg_case *items = realloc(b->cases.items, capacity * sizeof *items);
         if (!items) {
             b->failed = true;
-            return;
+            return NULL;
         }
         b->cases.items = items;
         b->capacity = capacity;
     }
+    return &b->cases.items[b->cases.count];
+}
+
+static void push(builder *b, const gg_config *config, unsigned tma) {
+    mg_case *to = next_case(b);
     b->next.config = *config;
     b->next.config.tma = tma;
-    if (is_ready(&b->next)) b->cases.items[b->cases.count++] = b->next;
+    if (!to || !is_ready(&b->next)) return;
+    *to = b->next;
+    b->cases.count++;
+}
+
+static void push_moe(void *data, const mg_case *c) {
+    builder *b = data;
+    mg_case *to = next_case(b);
+    if (!to) return;
+    *to = *c;
+    b->cases.count++;
 }
 
 static void push_configs(builder *b, size_t turn, unsigned tma) {
@@ -447,6 +463,7 @@ gg_status mg_cases_new(mg_cases *cases) {
                 refused[p->gemm] |= (p->groups & FIRST) != 0;
             }
     }
+    mg_block_cases(push_moe, &b);
     *cases = b.cases;
     if (!b.failed) return GG_OK;
     mg_cases_free(cases);
@@ -474,6 +491,7 @@ gg_problem mg_case_problem(const mg_case *c, gg_op op) {
 double mg_case_work(const mg_case *c) {
     const mg_problem *p = c->problem;
     if (c->refusal) return 0;
+    if (c->block) return mg_block_work(c);
     const double products = (double)p->M * p->N * p->K * (c->function.autograd ? 3 : 1);
     return p->store == MG_STORE_HASH ? products + (double)p->E * p->N * p->K
                                      : products; /* drawn on the device */
@@ -508,6 +526,7 @@ static void put_word(writer *w, const char *word) {
 
 size_t mg_case_id(const mg_case *c, char id[MG_ID_SIZE]) {
     const mg_problem *p = c->problem;
+    if (c->block) return mg_block_id(c, id);
     const gg_config *config = &c->config;
     writer w = {id};
     put(&w, "grouped_gemm_");

@@ -8,6 +8,7 @@
     X("report", mg_report_main, "the page of a run; `report history`: of all runs")                          \
     X("compare", mg_compare_main, "what changed between two runs")                                           \
     X("export", mg_export_main, "a run's results as CSV")                                                    \
+    X("block", mg_block_main, "time a whole MoE block, and each of its steps")                               \
     X("bench", mg_bench_main, "time the kernels on a GPU beside cuBLAS and what peers reach")                \
     X("tune", mg_tune_main, "search configs and remember the fastest")                                       \
     X("golden", mg_golden_main, "verify, generate or show the corpus")                                       \

@@ -91,6 +91,7 @@ static void free_regions(mg_executor *x) {
         mg_region_free(x, &x->results[1][i]);
     }
     mg_region_free(x, &x->kept);
+    mg_block_memory_free(x);
     mg_region_free(x, &x->moved);
     x->placed_problem = NULL;
     memset(x->placed, 0, sizeof x->placed);
@@ -242,20 +243,20 @@ gg_status mg_launch_ops(mg_run *run, int set, gg_stream stream, bool timed) {
     return status;
 }
 
-/* Two halves; the sign of the huge number is another in each such run. */
-static uint32_t poison_of(const mg_run *run, int number) {
+/* The sign of the huge number is another in each such run. */
+uint32_t mg_poison_of(const mg_run *run, int number) {
     const uint32_t sign = (run->draw >> 32 ^ (uint64_t)number / 2) & 1 ? 0x8000 : 0;
     const uint32_t half = number == 1 ? MG_POISON_FIRST : number % 2 ? MG_POISON_ODD | sign : MG_POISON_EVEN;
     return half << 16 | half;
 }
 
 gg_status mg_run_once(mg_run *run, int number, int set, bool against_first, bool timed) {
-    run->poison = poison_of(run, number);
+    run->poison = mg_poison_of(run, number);
     gg_status status = mg_board_clear(run->x);
     if (status == GG_OK) status = mg_poison_results(run, set, NULL);
     if (status == GG_OK) status = mg_launch_soil(run->x);
     if (status == GG_OK)
-        status = run->how ? mg_launch_perturbed(run, set, timed) : mg_launch_ops(run, set, NULL, timed);
+        status = run->how ? mg_launch_perturbed(run, set, timed) : run->launch(run, set, NULL, timed);
     if (status == GG_OK) status = check_results(run, set, against_first);
     if (status == GG_OK) status = mg_board_read(run->x);
     if (status == GG_OK) status = mg_judge_reports(run, number, set);
@@ -333,6 +334,8 @@ static const double LARGE_BYTES = 8e9;
 static double device_bytes(const mg_case *c) {
     const mg_problem *p = c->problem;
     double weights = (double)p->E * p->N * p->K, rows = (double)p->M * (p->N + p->K);
+    if (c->block)
+        return 2 * (1.5 * weights * 3 + rows * 6); /* both GEMMs' weights, and their gradients twice */
     bool dw = c->function.op == GG_DW || c->function.autograd;
     return 2 * (weights * (dw ? 3 : 1) + rows * 3);
 }
@@ -361,18 +364,20 @@ static uint64_t draw_of(const mg_case *c) {
 
 void mg_execute(mg_executor *x, const mg_case *c, mg_result *result, bool *lost) {
     const double start = seconds_now();
-    mg_run run = {.x = x, .c = c, .result = result};
+    mg_run run = {.x = x, .c = c, .result = result, .launch = mg_launch_ops, .fill = mg_poison_results};
     *lost = false;
     *result = (mg_result){.index = result->index, .verdict = MG_PASSED};
     run.draw = draw_of(c);
-    run.num_ops = mg_case_ops(c, run.ops);
-    list_tensors(&run);
+    if (!c->block) {
+        run.num_ops = mg_case_ops(c, run.ops);
+        list_tensors(&run);
+    }
     if (mg_execute_skips(&x->options, mg_executor_device(x), c, x->error)) {
         mg_skip(result, "%s", x->error);
-    } else if (mg_plan_case(&run)) {
+    } else if (c->block || mg_plan_case(&run)) {
         x->error[0] = 0;
         int lock = take_turn(x, c);
-        gg_status status = run_case(&run);
+        gg_status status = c->block ? mg_run_block(&run) : run_case(&run);
         if (status != GG_OK) {
             mg_note(result, MG_ERROR, "%s", x->error[0] ? x->error : gg_status_string(status));
             /* a device that cannot copy a word any more is lost */

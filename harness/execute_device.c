@@ -56,7 +56,7 @@ gg_status mg_board_new(mg_executor *x) {
     void *boards = NULL;
     if (!(x->board = malloc(sizeof *x->board))) return GG_ERR_MEMORY;
     *x->board = (mg_board){.first = ~0ull};
-    for (int i = 0; i < MG_NUM_RESULTS; i++) x->board->reports[i] = clean;
+    for (int i = 0; i < MG_MAX_REPORTS; i++) x->board->reports[i] = clean;
     gg_status status =
         mg_device_status(x, ops->alloc(x->backend, 2 * sizeof *x->board, &boards), "no device memory");
     if (status != GG_OK) return status;

@@ -11,7 +11,8 @@
 #include "device/helpers.h"
 
 enum {
-    MG_GUARD = 4096,       /* bytes before and after every tensor: more than a row of any tile */
+    MG_GUARD = 4096,    /* bytes before and after every tensor: more than a row of any tile */
+    MG_MAX_REPORTS = 8, /* outputs looked at in one step: those of a GEMM, or of a block and its workspace */
     MG_MAX_EXPERTS = 1024, /* slots for hashes by expert; the largest models have 512 */
     MG_KEPT_PROBLEMS = 4   /* whose data stays in host memory: neighbouring cases share it */
 };
@@ -96,7 +97,7 @@ static inline size_t mg_region_total(const mg_region *region) {
 
 /* What the helper kernels write; one on the device and its copy on the host. */
 typedef struct mg_board {
-    check_report reports[MG_NUM_RESULTS];
+    check_report reports[MG_MAX_REPORTS];
     uint32_t stop; /* tells the load beside a kernel to end */
     uint64_t first;
     uint64_t hashes[MG_MAX_EXPERTS];
@@ -128,13 +129,18 @@ struct mg_executor {
     mg_region inputs[MG_NUM_INPUTS];
     uint64_t digests[MG_NUM_INPUTS];      /* of whole input regions, guards included */
     mg_region results[2][MG_NUM_RESULTS]; /* of the first run; of later runs and of the reference kernel */
+    struct mg_block_memory *block;        /* device tensors of block cases; NULL until needed */
     char error[MG_ERROR_SIZE];            /* detail of the last failure of a function below */
 };
 
 /* One case on its way. Masks are of 1u << mg_input and 1u << mg_res. */
-typedef struct mg_run {
+typedef struct mg_run mg_run;
+struct mg_run {
     mg_executor *x;
     const mg_case *c;
+    /* enqueues all work of the case on `stream`; `timed`: with the device time of the main part */
+    gg_status (*launch)(mg_run *run, int set, gg_stream stream, bool timed);
+    gg_status (*fill)(mg_run *run, int set, gg_stream stream); /* a set of results and guards with `poison` */
     mg_result *result;
     mg_data *data;
     gg_op ops[GG_NUM_OPS]; /* in the order of their launches */
@@ -145,7 +151,8 @@ typedef struct mg_run {
     mg_perturbation how; /* the launch under way is perturbed */
     uint32_t poison;     /* of its results */
     uint32_t differing;  /* repeats unlike the first */
-} mg_run;
+    struct mg_block_run *block;
+};
 
 /* The device tensors that `op` needs, results in set 0 or 1; the others are NULL. */
 gg_tensors mg_run_tensors(const mg_run *run, gg_op op, int set);
@@ -160,12 +167,14 @@ __attribute__((format(printf, 2, 3))) void mg_skip(mg_result *result, const char
 /* --- execute.c --- */
 
 gg_status mg_reserve_results(mg_run *run, int set);
-/* Enqueues all ops of the case on `stream`; `timed`: with the device time of the main one. */
+/* run->launch of a grouped GEMM. */
 gg_status mg_launch_ops(mg_run *run, int set, gg_stream stream, bool timed);
-/* Fills a set of results and their guards with run->poison. */
+/* run->fill of a grouped GEMM. */
 gg_status mg_poison_results(mg_run *run, int set, gg_stream stream);
 /* Number `number` (from 1): poison, launch, look at guards and, from the second on, at what the first left. */
 gg_status mg_run_once(mg_run *run, int number, int set, bool against_first, bool timed);
+/* What run number `number` finds in its results: two equal halves. */
+uint32_t mg_poison_of(const mg_run *run, int number);
 
 /* --- execute_repeat.c --- */
 
@@ -252,6 +261,13 @@ const int32_t *mg_res_row_map(const mg_run *run, mg_res res);
 gg_status mg_reduce_own_rows(mg_run *run, mg_golden *out);
 /* Compares a downloaded result with a golden in host memory, and notes the outcome. */
 void mg_judge_against(mg_run *run, mg_res res, mg_class cls, const mg_golden *golden, const uint16_t *got);
+
+/* --- execute_block.c: cases of whole MoE blocks --- */
+
+gg_status mg_run_block(mg_run *run);
+void mg_block_memory_free(mg_executor *x);
+size_t mg_block_plans(const mg_execute_options *options, const gg_device *device, const mg_case *c,
+                      gg_plan *plans, size_t capacity);
 
 /* --- execute_full.c: full-size problems, whose goldens are hashes by expert ------------------------------
  */

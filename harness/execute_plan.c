@@ -136,7 +136,7 @@ static bool lacks_capability(const gg_device *device, const mg_case *c, char rea
         snprintf(reason, MG_ERROR_SIZE, "needs TMA (sm_90 or later), device is sm_%d", device->cc);
         return true;
     }
-    if (device->smem_per_block >= widest.smem_per_block || c->function.autotune) return false;
+    if (device->smem_per_block >= widest.smem_per_block || c->function.autotune || c->block) return false;
     gg_op ops[GG_NUM_OPS];
     size_t count = mg_case_ops(c, ops);
     for (size_t i = 0; i < count; i++) {
@@ -156,7 +156,7 @@ bool mg_execute_skips(const mg_execute_options *options, const gg_device *device
                       char reason[MG_ERROR_SIZE]) {
     if (c->refusal) return false;
     if (lacks_capability(device, c, reason)) return true;
-    if (c->problem->store == MG_STORE_HASH && options->user_seed) {
+    if (c->problem->store == MG_STORE_HASH && !c->block && options->user_seed) {
         snprintf(reason, MG_ERROR_SIZE, "full-size goldens are hashes of the data of seed 0 (drop --seed)");
         return true;
     }
@@ -189,8 +189,9 @@ size_t mg_execute_plans(const mg_execute_options *options, const gg_device *devi
     const bool reference = options->subject && !strcmp(options->subject, "reference");
     const bool shipped = !options->subject || !strcmp(options->subject, "moegemm");
     gg_op ops[GG_NUM_OPS];
-    size_t count = 0, num_ops = mg_case_ops(c, ops);
+    size_t count = 0, num_ops = c->block ? 0 : mg_case_ops(c, ops);
     if (c->refusal || !(reference || shipped)) return 0;
+    if (c->block) return mg_block_plans(options, device, c, plans, capacity);
     for (size_t i = 0; i < num_ops; i++) {
         const gg_problem problem = mg_case_problem(c, ops[i]);
         gg_config candidates[MAX_CANDIDATES];

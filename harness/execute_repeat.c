@@ -32,8 +32,8 @@ static gg_status launch_on_stream(mg_run *run, int set) {
     const gg_stream stream = run->x->streams[0];
     gg_status status = wait(run);
     if (status == GG_OK) status = mg_launch_load(run->x, LOOKS, stream);
-    if (status == GG_OK) status = mg_poison_results(run, set, stream);
-    if (status == GG_OK) status = mg_launch_ops(run, set, stream, false);
+    if (status == GG_OK) status = run->fill(run, set, stream);
+    if (status == GG_OK) status = run->launch(run, set, stream, false);
     return status == GG_OK ? wait(run) : status;
 }
 
@@ -43,7 +43,7 @@ static gg_status launch_beside_load(mg_run *run, int set) {
     mg_executor *x = run->x;
     gg_status status = wait(run);
     if (status == GG_OK) status = mg_launch_load(x, LOOKS, x->streams[1]);
-    if (status == GG_OK) status = mg_launch_ops(run, set, x->streams[0], false);
+    if (status == GG_OK) status = run->launch(run, set, x->streams[0], false);
     gg_status stopped =
         x->backend->ops->fill(x->backend, &x->device_board->stop, 1, sizeof(uint32_t), x->streams[0]);
     if (status == GG_OK) status = mg_device_status(x, stopped, "the load does not stop");
@@ -68,7 +68,7 @@ static int some_sms(const mg_run *run) {
 static gg_status launch_on_fewer_sms(mg_run *run, int set) {
     mg_executor *x = run->x;
     gg_context_limit_sms(x->context, some_sms(run));
-    gg_status status = mg_launch_ops(run, set, NULL, false);
+    gg_status status = run->launch(run, set, NULL, false);
     gg_context_limit_sms(x->context, 0);
     return status;
 }
@@ -81,11 +81,11 @@ static gg_status launch_graph(mg_run *run, int set) {
     if (status == GG_OK)
         status = mg_device_status(x, ops->capture_begin(x->backend, x->streams[0]), "no capture");
     if (status != GG_OK) return status;
-    status = mg_launch_ops(run, set, x->streams[0], false);
+    status = run->launch(run, set, x->streams[0], false);
     gg_status ended = ops->capture_end(x->backend, x->streams[0], &graph);
     if (status == GG_OK) status = mg_device_status(x, ended, "no graph");
     /* what was not captured but run is lost */
-    if (status == GG_OK) status = mg_poison_results(run, set, x->streams[0]);
+    if (status == GG_OK) status = run->fill(run, set, x->streams[0]);
     if (status == GG_OK)
         status = mg_device_status(x, ops->graph_launch(x->backend, graph, x->streams[0]), "no replay");
     if (status == GG_OK) status = wait(run);
@@ -94,7 +94,7 @@ static gg_status launch_graph(mg_run *run, int set) {
 }
 
 /* The tensors have been moved before. */
-static gg_status launch_moved(mg_run *run, int set) { return mg_launch_ops(run, set, NULL, false); }
+static gg_status launch_moved(mg_run *run, int set) { return run->launch(run, set, NULL, false); }
 
 /* There are no streams, but schedules. */
 static gg_status launch_simulated(mg_run *run, int set) {
@@ -106,7 +106,7 @@ static gg_status launch_simulated(mg_run *run, int set) {
     if (run->how == MG_PERTURB_LOAD) other.landing = GG_SIM_LAND_RANDOM;
     gg_sim_configure(backend, other);
     gg_status status =
-        run->how == MG_PERTURB_SMS ? launch_on_fewer_sms(run, set) : mg_launch_ops(run, set, NULL, false);
+        run->how == MG_PERTURB_SMS ? launch_on_fewer_sms(run, set) : run->launch(run, set, NULL, false);
     gg_sim_configure(backend, before);
     return status;
 }
@@ -144,7 +144,7 @@ static gg_status launch_negated(mg_run *run, int set, bool timed) {
     mg_executor *x = run->x;
     const unsigned operand = operand_of(run);
     gg_status status = change_signs(run, x->inputs, MG_NUM_INPUTS, operand);
-    if (status == GG_OK) status = mg_launch_ops(run, set, NULL, timed);
+    if (status == GG_OK) status = run->launch(run, set, NULL, timed);
     if (status == GG_OK)
         status = change_signs(run, x->results[set], MG_NUM_RESULTS, products_of(run, operand));
     if (status == GG_OK) status = change_signs(run, x->inputs, MG_NUM_INPUTS, operand);

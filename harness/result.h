@@ -49,7 +49,7 @@ enum { MG_MESSAGE_SIZE = 1024, MG_MAP_SIZE = 32, MG_ULP_BINS = 16 };
 
 /* How one output differed from its golden; the worst over a case's outputs is kept. */
 typedef struct mg_difference {
-    char output[16]; /* "y", "dx", "dw" */
+    char output[24]; /* "y", "dx", "dw"; of a block the step */
     uint64_t compared, wrong;
     int64_t row, col; /* of the first wrong (or worst) element; row in the output as stored */
     int32_t expert;

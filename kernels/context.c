@@ -102,6 +102,16 @@ void gg_context_limit_sms(gg_context *context, int sms) {
     context->limited.threads_per_sm = 1; /* a block each */
 }
 
+void gg_context_use_sources(gg_context *context, const gg_source_file *sources, const char *root) {
+    context->sources = sources;
+    context->patched = root;
+}
+
+void gg_context_filter_steps(gg_context *context, gg_step_filter filter, void *data) {
+    context->step_filter = filter;
+    context->step_data = data;
+}
+
 bool gg_supports_tma(const gg_context *context) { return gg_get_device(context)->cc >= 90; }
 
 gg_backend *gg_context_backend(gg_context *context) { return context->backend; }

@@ -21,6 +21,11 @@ struct gg_context {
     gg_target target;
     gg_device limited; /* what plans see instead of the device, unless sm_count is 0 */
     bool debug;
+    const gg_source_file
+        *sources; /* of an MoE block's kernel in the file `patched`; NULL: the embedded ones */
+    const char *patched;
+    gg_step_filter step_filter; /* of MoE blocks; NULL: every step is launched */
+    void *step_data;
     gg_map kernels; /* gg_kernel, owned by the backend */
     gg_map tuned;   /* malloc'ed gg_config: what a NULL config resolved to, by problem */
     char cache_dir[GG_PATH_SIZE];

@@ -1,6 +1,7 @@
 /* consumer.c: a program outside the project, built by install.sh against the installed library: one forward
- * on the simulator, checked by hand. */
+ * on the simulator, checked by hand, and the plan of an MoE block. */
 #include <grouped_gemm.h>
+#include <moe.h>
 #include <stdio.h>
 
 int main(void) {
@@ -45,6 +46,13 @@ int main(void) {
         }
     for (int i = 0; i < 4; i++) gg_free(context, device[i]);
     gg_close(context);
+    const gg_moe_problem block = {.score = GG_SOFTMAX_TOPK, .E = 4, .topk = 2, .H = 64, .I = 32, .T = 5};
+    gg_moe_layout layout;
+    char reason[GG_REASON_SIZE];
+    if (gg_moe_plan(&block, &layout, reason) || !layout.bytes) {
+        fprintf(stderr, "consumer: error: %s\n", reason);
+        return 1;
+    }
     puts("forward through the installed library is right");
     return 0;
 }

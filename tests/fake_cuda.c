@@ -176,7 +176,7 @@ int cuGraphExecDestroy(void *exec) {
 int cuGraphDestroy(void *graph) { return S.graphs--, graph == &S.graphs ? 0 : CUDA_ERROR_INVALID_VALUE; }
 int cuEventCreate(void **event, unsigned flags) {
     S.events++;
-    return *event = calloc(1, sizeof(float)), (int)flags;
+    return *event = calloc(1, sizeof(float)), flags & ~2u ? CUDA_ERROR_INVALID_VALUE : 0; /* DISABLE_TIMING */
 }
 int cuEventDestroy_v2(void *event) {
     S.events--;
@@ -184,8 +184,13 @@ int cuEventDestroy_v2(void *event) {
     return 0;
 }
 int cuEventRecord(void *event, void *stream) {
-    if (!event || stream) return CUDA_ERROR_INVALID_VALUE;
+    S.recorded_on = stream;
+    if (!event) return CUDA_ERROR_INVALID_VALUE;
     return memcpy(event, &S.clock, sizeof S.clock), 0;
+}
+int cuStreamWaitEvent(void *stream, void *event, unsigned flags) {
+    S.waiting = stream;
+    return event && !flags ? take_fault() : CUDA_ERROR_INVALID_VALUE;
 }
 int cuEventSynchronize(void *event) { return event ? S.synchronize_fault : CUDA_ERROR_INVALID_VALUE; }
 int cuEventElapsedTime(float *ms, void *start, void *stop) {

@@ -25,7 +25,7 @@ typedef struct fake_cuda {
     int smem_attribute, smem_attribute_calls;
     unsigned grid, threads, smem;
     uint64_t first_param;
-    void *stream;
+    void *stream, *recorded_on, *waiting; /* of the last launch, event and wait for an event */
     int map_type, map_interleave, map_swizzle, map_promotion, map_fill;
     uint32_t map_rank, map_box[3], map_steps[3];
     uint64_t map_dims[3], map_strides[2];

@@ -1,6 +1,7 @@
 #!/bin/bash
-# rederive.sh SOURCE_DIR: the hash goldens of one expert of each full-size model, computed anew in NumPy, are those that
-# are committed; a table with wrong hashes is found out; and data that could not show a fault is refused.
+# rederive.sh SOURCE_DIR: the hash goldens of one expert of each full-size model and the goldens of MoE blocks, computed
+# anew in NumPy, are those that are committed; a table with wrong hashes is found out; and data that could not show a fault
+# is refused.
 set -eu
 source=$1
 venv=${MOEGEMM_CACHE:-$HOME/.cache/moegemm}/venv
@@ -9,6 +10,7 @@ trap 'rm -rf "$copy"' EXIT
 run() { sh "$source/gen/python.sh" "$venv" "$source/gen/rederive.py" "$1"; }
 
 run "$source/golden"
+sh "$source/gen/python.sh" "$venv" "$source/gen/moe.py" --check
 
 key=W2-topk1-E16-T128-H1024-I1024-mult # the quickest
 head -n 1 "$source/golden/problems.tsv" >"$copy/problems.tsv"

@@ -10,15 +10,20 @@
 
 #include <cmocka.h>
 
-#include "case.h"
+#include "block.h"
 #include "filter.h"
 #include "golden.h"
 
+/* Grouped GEMMs; the cases of whole blocks stand behind them. */
 static mg_cases cases;
+static size_t with_blocks;
 
 static int set_up(void **state) {
     (void)state;
-    return mg_cases_new(&cases);
+    if (mg_cases_new(&cases)) return -1;
+    with_blocks = cases.count;
+    while (cases.count && cases.items[cases.count - 1].block) cases.count--;
+    return 0;
 }
 
 static int tear_down(void **state) {
@@ -102,6 +107,31 @@ static int compare_strings(const void *a, const void *b) {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+/* Of a set of flags and sizes each once, all accepted, the seeds' matrix of both models at full size among them. */
+static void test_blocks(void **state) {
+    (void)state;
+    size_t full = 0, small = 0;
+    char id[MG_ID_SIZE], reason[GG_REASON_SIZE];
+    gg_moe_layout layout;
+    assert_true(with_blocks - cases.count > 100);
+    for (size_t i = cases.count; i < with_blocks; i++) {
+        const mg_case *c = &cases.items[i];
+        const gg_moe_problem p = mg_block_problem(c->block, c->block_mode, c->fusions, c->dtype);
+        assert_non_null(c->block);
+        assert_ptr_equal(c->problem, &c->block->problem);
+        mg_case_id(c, id);
+        if (gg_moe_plan(&p, &layout, reason)) fail_msg("%s: %s", id, reason);
+        assert_true(mg_case_work(c) > 0 || !c->problem->T);
+        full += c->problem->store == MG_STORE_HASH && c->block_mode != MG_BLOCK_INFERENCE;
+        small += c->problem->store == MG_STORE_FILES && mg_case_work(c) <= MG_SIM_LIMIT;
+        c->problem->store == MG_STORE_HASH ? assert_true(mg_case_work(c) > MG_SIM_LIMIT)
+                                           : assert_true(mg_case_work(c) <= MG_SIM_LIMIT);
+    }
+    /* forward and backward, autotune or not, permute_x x permute_y (Llama-4 has no permute_x) */
+    assert_int_equal(full, 2 * 2 * 4 + 2 * 2 * 2);
+    assert_true(small > 100);
+}
+
 static const char *duplicate(char **ids, size_t count) {
     qsort(ids, count, sizeof *ids, compare_strings);
     for (size_t i = 1; i < count; i++)
@@ -111,12 +141,12 @@ static const char *duplicate(char **ids, size_t count) {
 
 static void test_unique(void **state) {
     (void)state;
-    char *text = malloc(cases.count * MG_ID_SIZE), **ids = malloc((cases.count + 1) * sizeof *ids);
-    for (size_t i = 0; i < cases.count; i++) mg_case_id(&cases.items[i], ids[i] = text + i * MG_ID_SIZE);
-    const char *twice = duplicate(ids, cases.count);
+    char *text = malloc(with_blocks * MG_ID_SIZE), **ids = malloc((with_blocks + 1) * sizeof *ids);
+    for (size_t i = 0; i < with_blocks; i++) mg_case_id(&cases.items[i], ids[i] = text + i * MG_ID_SIZE);
+    const char *twice = duplicate(ids, with_blocks);
     if (twice) fail_msg("two cases are '%s'", twice);
-    ids[cases.count] = text + MG_ID_SIZE;
-    assert_non_null(duplicate(ids, cases.count + 1));
+    ids[with_blocks] = text + MG_ID_SIZE;
+    assert_non_null(duplicate(ids, with_blocks + 1));
     free(ids);
     free(text);
 }
@@ -391,10 +421,14 @@ static void test_coverage(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_seeds),     cmocka_unit_test(test_ids),
-        cmocka_unit_test(test_unique),    cmocka_unit_test(test_words),
-        cmocka_unit_test(test_planner),   cmocka_unit_test(test_problem_and_work),
-        cmocka_unit_test(test_first_run), cmocka_unit_test(test_coverage)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_seeds),
+                                       cmocka_unit_test(test_ids),
+                                       cmocka_unit_test(test_unique),
+                                       cmocka_unit_test(test_words),
+                                       cmocka_unit_test(test_blocks),
+                                       cmocka_unit_test(test_planner),
+                                       cmocka_unit_test(test_problem_and_work),
+                                       cmocka_unit_test(test_first_run),
+                                       cmocka_unit_test(test_coverage)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

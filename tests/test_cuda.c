@@ -263,6 +263,18 @@ static void graphs_are_captured_and_replayed(void **state) {
     assert_int_equal(f->driver->graph_execs, 0);
 }
 
+static void streams_are_ordered(void **state) {
+    fixture *f = *state;
+    const int events = f->driver->events;
+    assert_int_equal(gg_cuda_backend.stream_order(f->backend, (gg_stream)24, (gg_stream)32), GG_OK);
+    assert_ptr_equal(f->driver->recorded_on, (void *)24);
+    assert_ptr_equal(f->driver->waiting, (void *)32);
+    f->driver->next_fault = CUDA_ERROR_INVALID_VALUE;
+    assert_int_equal(gg_cuda_backend.stream_order(f->backend, (gg_stream)24, (gg_stream)32), GG_ERR_LAUNCH);
+    assert_non_null(strstr(f->backend->error, "cannot order two streams"));
+    assert_int_equal(f->driver->events, events); /* none is left */
+}
+
 static void bad_files_are_named(void **state) {
     fixture *f = *state;
     gg_kernel *kernel;
@@ -287,6 +299,7 @@ int main(void) {
         TEST(faults_of_kernels_surface_at_the_wait),
         TEST(tensor_maps_are_passed_on),
         TEST(graphs_are_captured_and_replayed),
+        TEST(streams_are_ordered),
         TEST(bad_files_are_named),
         cmocka_unit_test(closing_gives_everything_back),
         cmocka_unit_test(missing_devices_are_told),

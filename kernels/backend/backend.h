@@ -94,6 +94,8 @@ typedef struct gg_backend_ops {
     gg_status (*synchronize)(gg_backend *); /* waits for all streams; reports what went wrong in a kernel */
     gg_status (*stream_new)(gg_backend *, gg_stream *out);
     void (*stream_free)(gg_backend *, gg_stream);
+    /* What is enqueued on `then` from now on waits for what is on `first`. NULL: streams run in the order of launches. */
+    gg_status (*stream_order)(gg_backend *, gg_stream first, gg_stream then);
     gg_status (*flush_cache)(gg_backend *); /* evicts L2, for cold timings */
     /* device time of whatever is enqueued on the default stream between the two calls, milliseconds */
     gg_status (*timer_start)(gg_backend *);
@@ -148,6 +150,13 @@ gg_status gg_autotune_watched(gg_context *context, const gg_problem *problem, co
                               void *data);
 /* Plans are made as if the device had so many multiprocessors with room for one block each; 0: as it is. */
 void gg_context_limit_sms(gg_context *context, int sms);
+/* An MoE block's own kernels in the file `root` come from this table from now on; NULL: from the embedded one. For seeded
+ * bugs. */
+void gg_context_use_sources(gg_context *context, const gg_source_file *sources, const char *root);
+/* Asked before each launch of an MoE block, in their order, by the step's name ("router", "first dX"): false leaves it
+ * out. For timing steps alone. NULL: all are launched. */
+typedef bool (*gg_step_filter)(void *data, const char *step);
+void gg_context_filter_steps(gg_context *context, gg_step_filter filter, void *data);
 /* The source a plan compiles. */
 gg_source gg_plan_source(const gg_plan *plan, bool debug);
 

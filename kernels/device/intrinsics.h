@@ -366,5 +366,17 @@ DEVICE void wgmma_commit(void) { asm volatile("wgmma.commit_group.sync.aligned;"
 #define GG_WG_OUT_256(d) GG_WG_OUT_240(d), GG_WG_OUT8(d, 120)
 #endif
 
+/* --- approximations: relative error at most 2^-22 (2 units in the last place); subnormals are zero --- */
+DEVICE float exp2_approx(float x) {
+    float value;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(value) : "f"(x));
+    return value;
+}
+DEVICE float reciprocal_approx(float x) {
+    float value;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(value) : "f"(x));
+    return value;
+}
+
 #endif /* __CUDACC__ */
 #endif

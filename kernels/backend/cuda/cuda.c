@@ -419,6 +419,19 @@ static void cuda_stream_free(gg_backend *backend, gg_stream stream) {
     if (stream && !enter(b)) b->api.stream_destroy(stream);
 }
 
+/* By an event that lives until the device has passed it; captured, it becomes an edge of the graph. */
+static gg_status cuda_stream_order(gg_backend *backend, gg_stream first, gg_stream then) {
+    cuda_backend *b = self_of(backend);
+    cuda_event event = NULL;
+    gg_status status = enter(b);
+    if (status) return status;
+    cuda_result result = b->api.event_create(&event, CU_EVENT_DISABLE_TIMING);
+    if (!result) result = b->api.event_record(event, first);
+    if (!result) result = b->api.stream_wait_event(then, event, 0);
+    if (event) b->api.event_destroy(event);
+    return check(b, result, GG_ERR_LAUNCH, "cannot order two streams");
+}
+
 /* --- graphs --- */
 
 /* Relaxed: a kernel may be loaded while its first launch is captured. */
@@ -529,6 +542,7 @@ const gg_backend_ops gg_cuda_backend = {
     .launch = cuda_launch,
     .synchronize = cuda_synchronize,
     .stream_new = cuda_stream_new,
+    .stream_order = cuda_stream_order,
     .stream_free = cuda_stream_free,
     .flush_cache = cuda_flush_cache,
     .timer_start = cuda_timer_start,

@@ -23,6 +23,7 @@ enum {
     CUDA_ERROR_OUT_OF_MEMORY = 2,
     CU_STREAM_NON_BLOCKING = 1,
     CU_EVENT_DEFAULT = 0,
+    CU_EVENT_DISABLE_TIMING = 2,
     CU_STREAM_CAPTURE_MODE_RELAXED = 2,
     CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES = 8,
     CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT = 16,
@@ -77,6 +78,7 @@ enum {
     X(cuda_result, stream_create, "cuStreamCreate", (cuda_stream *, unsigned flags))                         \
     X(cuda_result, stream_destroy, "cuStreamDestroy_v2", (cuda_stream))                                      \
     X(cuda_result, stream_synchronize, "cuStreamSynchronize", (cuda_stream))                                 \
+    X(cuda_result, stream_wait_event, "cuStreamWaitEvent", (cuda_stream, cuda_event, unsigned flags))        \
     X(cuda_result, capture_begin, "cuStreamBeginCapture_v2", (cuda_stream, int mode))                        \
     X(cuda_result, capture_end, "cuStreamEndCapture", (cuda_stream, cuda_graph *))                           \
     X(cuda_result, graph_instantiate, "cuGraphInstantiateWithFlags",                                         \

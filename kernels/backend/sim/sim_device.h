@@ -316,5 +316,21 @@ enum { SIM_WGMMA_TYPE_bf16 = SIM_BF16, SIM_WGMMA_TYPE_f16 = SIM_FP16 };
 #define setmaxnreg_dec(N) SIM_CALL(setmaxnreg, N, 0)
 #define setmaxnreg_inc(N) SIM_CALL(setmaxnreg, N, 1)
 
+/* --- approximations: a series to the last place of a float and the quotient; subnormals are zero --- */
+DEVICE float exp2_approx(float x) {
+    if (x != x || x >= 128.0f) return x < 128.0f ? x : x + __builtin_inff();
+    if (x < -126.0f) return 0.0f;
+    int whole = (int)(x + (x < 0 ? -0.5f : 0.5f));
+    double y = ((double)x - whole) * 0x1.62e42fefa39efp-1, sum = 1.0;
+    for (int i = 11; i > 0; i--) sum = 1.0 + sum * y / i;
+    return (float)(sum * (whole < 0
+                              ? 1.0 / (double)(1ull << -whole / 2) / (double)(1ull << (-whole - -whole / 2))
+                              : (double)(1ull << whole / 2) * (double)(1ull << (whole - whole / 2))));
+}
+DEVICE float reciprocal_approx(float x) {
+    float value = 1.0f / x;
+    return value < 0x1p-126f && value > -0x1p-126f ? value * 0.0f : value;
+}
+
 #endif /* GG_SIM_HOST */
 #endif

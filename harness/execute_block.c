@@ -1,0 +1,485 @@
+/* execute_block.c: the life of a case of a whole MoE block: inputs drawn, launches into poisoned memory, every step
+ * judged from the device's own input to it, the whole beside the golden, repeats. */
+#include "block.h"
+#include "block_judge.h"
+#include "execute_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+/* What one set of launches writes: the outputs, then the workspace. */
+enum { WORKSPACE = MG_NUM_BLOCK_OUTPUTS, REGIONS };
+_Static_assert((int)REGIONS <= (int)MG_MAX_REPORTS, "a report for each region");
+
+struct mg_block_memory {
+    mg_region inputs[MG_NUM_BLOCK_INPUTS];
+    uint64_t digests[MG_NUM_BLOCK_INPUTS];
+    mg_region results[2][REGIONS];
+    uint8_t *workspaces[2]; /* downloaded, of the first run and of the last */
+    size_t capacity;        /* of each */
+    gg_stream side;
+};
+
+struct mg_block_run {
+    const mg_block *block;
+    gg_moe_problem p;
+    gg_moe_layout layout;
+    gg_moe_configs configs;
+    gg_stream side; /* of the launch under way; NULL: none */
+};
+
+static mg_region *inputs(mg_run *run) { return run->x->block->inputs; }
+static mg_region *results(mg_run *run, int set) { return run->x->block->results[set]; }
+static bool has_backward(const mg_run *run) { return run->c->block_mode == MG_BLOCK_BACKWARD; }
+
+static int64_t output_rows(const mg_run *run, int output) {
+    const mg_block_shape shape = mg_block_output_shape(&run->block->p, output);
+    if (!shape.cols) return 0;
+    if (output == MG_BLOCK_Y) return shape.rows;
+    return has_backward(run) ? shape.rows : 0;
+}
+static size_t result_bytes(const mg_run *run, int region) {
+    if (region == WORKSPACE) return run->block->layout.bytes;
+    return (size_t)(output_rows(run, region) * mg_block_output_shape(&run->block->p, region).cols) * 2;
+}
+static const char *result_name(const mg_run *run, int region) {
+    return region == WORKSPACE ? "workspace" : mg_block_output_shape(&run->block->p, region).name;
+}
+/* Of the workspace, what the case's launches write. */
+static bool is_written(const mg_run *run, int buffer) {
+    return run->block->p.T && run->block->layout.places[buffer].bytes &&
+           (has_backward(run) || buffer < GG_MOE_DY_EXPERT);
+}
+
+/* --- memory --- */
+
+void mg_block_memory_free(mg_executor *x) {
+    if (!x->block) return;
+    if (x->block->side) x->backend->ops->stream_free(x->backend, x->block->side);
+    for (int i = 0; i < MG_NUM_BLOCK_INPUTS; i++) mg_region_free(x, &x->block->inputs[i]);
+    for (int set = 0; set < 2; set++) {
+        for (int i = 0; i < REGIONS; i++) mg_region_free(x, &x->block->results[set][i]);
+        free(x->block->workspaces[set]);
+    }
+    free(x->block);
+    x->block = NULL;
+}
+
+static gg_status reserve(mg_run *run) {
+    mg_executor *x = run->x;
+    if (!x->block && !(x->block = calloc(1, sizeof *x->block))) return GG_ERR_MEMORY;
+    gg_status status = GG_OK;
+    if (!x->block->side)
+        status = mg_device_status(x, x->backend->ops->stream_new(x->backend, &x->block->side), "no stream");
+    for (int set = 0; set < 2 && status == GG_OK; set++)
+        for (int i = 0; i < REGIONS && status == GG_OK; i++)
+            status = mg_region_reserve(x, &results(run, set)[i], result_bytes(run, i));
+    if (run->block->layout.bytes <= x->block->capacity || status != GG_OK) return status;
+    x->block->capacity = run->block->layout.bytes;
+    for (int set = 0; set < 2; set++) {
+        free(x->block->workspaces[set]);
+        if (!(x->block->workspaces[set] = malloc(x->block->capacity))) {
+            x->block->capacity = 0;
+            return GG_ERR_MEMORY;
+        }
+    }
+    return GG_OK;
+}
+
+/* --- inputs --- */
+
+/* Digests of whole regions into board->hashes. */
+static gg_status digest_inputs(mg_run *run) {
+    mg_executor *x = run->x;
+    gg_status status = mg_board_clear(x);
+    for (int i = 0; i < MG_NUM_BLOCK_INPUTS && status == GG_OK; i++) {
+        const mg_region *region = &inputs(run)[i];
+        const int64_t rows = (int64_t)(mg_region_total(region) / MG_GUARD);
+        const hash_params params = {.data = (const u16 *)region->base,
+                                    .hashes = (u64 *)&x->device_board->hashes[i],
+                                    .rows = rows,
+                                    .rows_per_slot = rows,
+                                    .cols = MG_GUARD / 2};
+        status = mg_launch_hash(x, &params);
+    }
+    return status == GG_OK ? mg_board_read(x) : status;
+}
+
+static gg_status place_inputs(mg_run *run, size_t shift) {
+    mg_executor *x = run->x;
+    const gg_backend_ops *ops = x->backend->ops;
+    gg_status status = GG_OK;
+    for (int i = 0; i < MG_NUM_BLOCK_INPUTS && status == GG_OK; i++) {
+        const mg_block_shape shape = mg_block_input_shape(&run->block->p, i);
+        const mg_draw draw = mg_block_draw(run->block->block, i, x->options.user_seed);
+        mg_region *region = &inputs(run)[i];
+        if ((status = mg_region_reserve(x, region, (size_t)(shape.rows * shape.cols) * 2))) break;
+        region->shift = shift;
+        /* NaN: what reads past an end, and uses it, shows */
+        status = mg_device_status(
+            x, ops->fill(x->backend, region->base, 0xffffffffu, mg_region_total(region), NULL),
+            "filling failed");
+        const fill_params params = {.out = mg_region_data(region),
+                                    .seed = draw.seed,
+                                    .rows = shape.cols ? shape.rows : 0,
+                                    .cols = (i32)shape.cols,
+                                    .bits = draw.bits,
+                                    .scale_log2 = draw.scale_log2,
+                                    .dtype = run->block->p.dtype};
+        if (status == GG_OK) status = mg_launch_fill(x, &params);
+    }
+    if (status == GG_OK) status = digest_inputs(run);
+    if (status == GG_OK) memcpy(x->block->digests, x->board->hashes, sizeof x->block->digests);
+    return status;
+}
+
+static gg_status verify_inputs(mg_run *run) {
+    gg_status status = digest_inputs(run);
+    for (int i = 0; i < MG_NUM_BLOCK_INPUTS && status == GG_OK; i++)
+        if (run->x->board->hashes[i] != run->x->block->digests[i])
+            mg_note(run->result, MG_FAILED, "input '%s' or memory beside it was modified",
+                    mg_block_input_shape(&run->block->p, i).name);
+    return status;
+}
+
+/* --- launching --- */
+
+static gg_moe_tensors tensors_of(mg_run *run, int set) {
+    const mg_region *in = inputs(run), *out = results(run, set);
+    gg_moe_tensors t = {
+        .x = mg_region_data(&in[MG_BLOCK_X]),
+        .gate = mg_region_data(&in[MG_BLOCK_GATE]),
+        .gate_up = mg_region_data(&in[MG_BLOCK_GATE_UP]),
+        .down = mg_region_data(&in[MG_BLOCK_DOWN]),
+        .shared_gate_up = mg_region_data(&in[MG_BLOCK_SHARED_GATE_UP]),
+        .shared_down = mg_region_data(&in[MG_BLOCK_SHARED_DOWN]),
+        .y = mg_region_data(&out[MG_BLOCK_Y]),
+    };
+    if (!has_backward(run)) return t;
+    t.dy = mg_region_data(&in[MG_BLOCK_DY]);
+    t.dx = mg_region_data(&out[MG_BLOCK_DX]);
+    t.d_gate = mg_region_data(&out[MG_BLOCK_D_GATE]);
+    t.d_gate_up = mg_region_data(&out[MG_BLOCK_D_GATE_UP]);
+    t.d_down = mg_region_data(&out[MG_BLOCK_D_DOWN]);
+    t.d_shared_gate_up = mg_region_data(&out[MG_BLOCK_D_SHARED_GATE_UP]);
+    t.d_shared_down = mg_region_data(&out[MG_BLOCK_D_SHARED_DOWN]);
+    return t;
+}
+
+static gg_status launch_block(mg_run *run, int set, gg_stream stream, bool timed) {
+    mg_executor *x = run->x;
+    const gg_backend_ops *ops = x->backend->ops;
+    const gg_moe_tensors tensors = tensors_of(run, set);
+    void *workspace = mg_region_data(&results(run, set)[WORKSPACE]);
+    float milliseconds = 0;
+    gg_status status = timed ? mg_device_status(x, ops->timer_start(x->backend), "timer failed") : GG_OK;
+    if (status != GG_OK) return status;
+    status = gg_moe_forward(x->context, &run->block->p, &run->block->configs, &tensors, workspace, stream,
+                            run->block->side);
+    if (status == GG_OK && has_backward(run))
+        status = gg_moe_backward(x->context, &run->block->p, &run->block->configs, &tensors, workspace,
+                                 stream, run->block->side);
+    if (status != GG_OK) {
+        snprintf(x->error, sizeof x->error, "block: %.400s", gg_error(x->context));
+        return status;
+    }
+    if (timed) status = mg_device_status(x, ops->timer_stop(x->backend, &milliseconds), "a kernel failed");
+    if (timed && status == GG_OK) run->result->kernel_ms = milliseconds;
+    return status;
+}
+
+static gg_status fill_block(mg_run *run, int set, gg_stream stream) {
+    mg_executor *x = run->x;
+    gg_status status = GG_OK;
+    for (int i = 0; i < REGIONS && status == GG_OK; i++) {
+        const mg_region *region = &results(run, set)[i];
+        status =
+            x->backend->ops->fill(x->backend, region->base, run->poison, mg_region_total(region), stream);
+    }
+    return mg_device_status(x, status, "filling failed");
+}
+
+/* Poison, launch, guards, and from the second run on the outputs beside the first run's. */
+static gg_status run_once(mg_run *run, int number, int set, bool timed) {
+    mg_executor *x = run->x;
+    run->poison = mg_poison_of(run, number);
+    gg_status status = mg_board_clear(x);
+    if (status == GG_OK) status = fill_block(run, set, NULL);
+    if (status == GG_OK) status = mg_launch_soil(x);
+    if (status == GG_OK)
+        status = run->how ? mg_launch_perturbed(run, set, timed) : launch_block(run, set, NULL, timed);
+    for (int i = 0; i < REGIONS && status == GG_OK; i++) {
+        const mg_region *region = &results(run, set)[i], *first = &results(run, 0)[i];
+        /* so that equal offsets in both are equal places in their tensors; the workspace is compared on the host */
+        const uintptr_t aligned = (uintptr_t)first->base + first->shift - region->shift;
+        const check_params params = {.buffer = (const u16 *)region->base,
+                                     .first_run = number > 1 && i != WORKSPACE ? (const u16 *)aligned : NULL,
+                                     .report = &x->device_board->reports[i],
+                                     .output_begin = (i64)(mg_region_begin(region) / 16),
+                                     .output_end = (i64)((mg_region_begin(region) + region->bytes) / 16),
+                                     .chunks = (i64)(mg_region_total(region) / 16),
+                                     .poison = run->poison};
+        status = mg_launch_check(x, &params);
+    }
+    return status == GG_OK ? mg_board_read(x) : status;
+}
+
+/* What the checks of the run just made have found. */
+static void judge_reports(mg_run *run, int number) {
+    for (int i = 0; i < REGIONS; i++) {
+        const check_report *report = &run->x->board->reports[i];
+        if (report->overwritten)
+            mg_note(run->result, MG_FAILED, "run %d wrote outside '%s', in %llu places of 16 bytes", number,
+                    result_name(run, i), (unsigned long long)report->overwritten);
+        if (report->differing)
+            mg_note(run->result, MG_FAILED,
+                    "'%s' differs between runs 1 and %d%s%s in %llu places of 16 bytes", result_name(run, i),
+                    number, run->how ? ": " : "", run->how ? mg_perturbation_name(run->how) : "",
+                    (unsigned long long)report->differing);
+    }
+}
+
+/* --- the workspace on the host --- */
+
+static gg_status download_workspace(mg_run *run, int set) {
+    mg_executor *x = run->x;
+    return mg_device_status(x,
+                            x->backend->ops->download(x->backend, x->block->workspaces[set],
+                                                      mg_region_data(&results(run, set)[WORKSPACE]),
+                                                      run->block->layout.bytes),
+                            "download failed");
+}
+
+/* Between the buffers, and in those that the case does not use, the poison stays. */
+static void judge_gaps(mg_run *run, int number, int set) {
+    const uint8_t pattern[2] = {(uint8_t)(run->poison & 0xff), (uint8_t)(run->poison >> 8 & 0xff)};
+    const uint8_t *bytes = run->x->block->workspaces[set];
+    const gg_moe_layout *layout = &run->block->layout;
+    for (int i = 0; i < GG_MOE_NUM_BUFFERS; i++) {
+        const gg_moe_place *place = &layout->places[i];
+        const size_t begin = place->offset + (is_written(run, i) ? place->bytes : 0);
+        const size_t end = i + 1 < GG_MOE_NUM_BUFFERS ? layout->places[i + 1].offset : layout->bytes;
+        for (size_t at = begin; at < end; at++)
+            if (bytes[at] != pattern[at & 1]) {
+                mg_note(run->result, MG_FAILED, "run %d wrote behind '%s' in the workspace, where nothing is",
+                        number, gg_moe_buffer_name(i));
+                break;
+            }
+    }
+}
+
+static void compare_workspaces(mg_run *run, int number) {
+    uint8_t **bytes = run->x->block->workspaces;
+    for (int i = 0; i < GG_MOE_NUM_BUFFERS; i++) {
+        const gg_moe_place *place = &run->block->layout.places[i];
+        if (!is_written(run, i) || !memcmp(bytes[0] + place->offset, bytes[1] + place->offset, place->bytes))
+            continue;
+        mg_note(run->result, MG_FAILED, "'%s' differs between runs 1 and %d%s%s", gg_moe_buffer_name(i),
+                number, run->how ? ": " : "", run->how ? mg_perturbation_name(run->how) : "");
+        return; /* what follows differs with it */
+    }
+}
+
+/* Of everything a run wrote. */
+static gg_status digest_results(mg_run *run, int set, uint64_t *digest) {
+    mg_executor *x = run->x;
+    gg_status status = mg_board_clear(x);
+    for (int i = 0; i < WORKSPACE && status == GG_OK; i++) {
+        const int64_t rows = output_rows(run, i), cols = mg_block_output_shape(&run->block->p, i).cols;
+        if (!rows) continue;
+        const hash_params params = {.data = mg_region_data(&results(run, set)[i]),
+                                    .hashes = (u64 *)&x->device_board->hashes[i],
+                                    .rows = rows,
+                                    .rows_per_slot = rows,
+                                    .cols = (i32)cols};
+        status = mg_launch_hash(x, &params);
+    }
+    if (status == GG_OK) status = mg_board_read(x);
+    if (status != GG_OK) return status;
+    *digest = XXH3_64bits(x->board->hashes, WORKSPACE * sizeof *x->board->hashes);
+    for (int i = 0; i < GG_MOE_NUM_BUFFERS; i++) {
+        const gg_moe_place *place = &run->block->layout.places[i];
+        if (is_written(run, i))
+            *digest = XXH3_64bits_withSeed(x->block->workspaces[set] + place->offset, place->bytes, *digest);
+    }
+    return GG_OK;
+}
+
+/* --- judging --- */
+
+static gg_status read_output_row(void *data, mg_block_output output, int64_t row, uint16_t *out) {
+    mg_run *run = data;
+    const size_t bytes = (size_t)mg_block_output_shape(&run->block->p, output).cols * 2;
+    const uint8_t *device = mg_region_data(&results(run, 0)[output]);
+    return mg_device_status(
+        run->x, run->x->backend->ops->download(run->x->backend, out, device + (size_t)row * bytes, bytes),
+        "download failed");
+}
+
+static gg_status judge(mg_run *run) {
+    const mg_block_judged judged = {.block = run->block->block,
+                                    .p = run->block->p,
+                                    .backward = has_backward(run),
+                                    .user_seed = run->x->options.user_seed,
+                                    .workspace = run->x->block->workspaces[0],
+                                    .read_output_row = read_output_row,
+                                    .data = run};
+    return mg_block_judge(&judged, run->result, run->x->error);
+}
+
+/* --- repeats --- */
+
+/* Of repeat `number` (from 2): those asked for in turn, unasked none, then few multiprocessors. An operand of the other sign
+ * changes more than signs, and rows in other experts are what blocks do by themselves. */
+static mg_perturbation perturbation_of(const mg_run *run, int number) {
+    mg_perturbation all[MG_NUM_PERTURBATIONS] = {MG_PERTURB_NONE, MG_PERTURB_SMS};
+    int count = 0;
+    for (mg_perturbation p = MG_PERTURB_NONE + 1; p < MG_NUM_PERTURBATIONS; p++)
+        if (run->x->perturb & 1u << p && p != MG_PERTURB_NEGATE && p != MG_PERTURB_BATCH) all[count++] = p;
+    return all[(number - 2) % (count ? count : 2)];
+}
+
+static gg_status repeat_once(mg_run *run, int number) {
+    mg_executor *x = run->x;
+    uint64_t digest;
+    run->how = perturbation_of(run, number);
+    run->block->side = number % 2 ? NULL : x->block->side; /* which must not show either */
+    const size_t shift = run->how == MG_PERTURB_BASE ? (size_t)(16 * (2 * (number % 8) + 1)) : 0;
+    gg_status status = GG_OK;
+    if (shift != inputs(run)[MG_BLOCK_X].shift) {
+        status = verify_inputs(run); /* they are about to be overwritten */
+        if (status == GG_OK) status = place_inputs(run, shift);
+    }
+    for (int i = 0; i < REGIONS; i++) results(run, 1)[i].shift = shift;
+    const mg_verdict before = run->result->verdict;
+    if (status == GG_OK) status = run_once(run, number, 1, number == x->options.repeats);
+    if (status == GG_OK) status = download_workspace(run, 1);
+    if (status != GG_OK) return status;
+    compare_workspaces(run, number); /* steps before what is made of them */
+    judge_reports(run, number);
+    judge_gaps(run, number, 1);
+    run->result->repeats++;
+    if ((status = digest_results(run, 1, &digest)) != GG_OK) return status;
+    mg_keep_outcome(run, run->result->verdict == before, digest);
+    return GG_OK;
+}
+
+/* --- the case --- */
+
+static gg_status tune(mg_run *run) {
+    mg_executor *x = run->x;
+    struct mg_block_run *b = run->block;
+    const gg_moe_tensors tensors = tensors_of(run, 0);
+    void *workspace = mg_region_data(&results(run, 0)[WORKSPACE]);
+    size_t measured = 0;
+    gg_status status = GG_OK;
+    for (int turn = 0; turn < 2 && status == GG_OK; turn++)
+        status = gg_moe_autotune(x->context, &b->p, &tensors, workspace, x->options.autotune_limit,
+                                 &b->configs, &measured);
+    if (status != GG_OK)
+        snprintf(x->error, sizeof x->error, "autotune: %.400s", gg_error(x->context));
+    else if (measured)
+        mg_note(run->result, MG_FAILED, "autotune measured %zu configs again", measured);
+    return status;
+}
+
+static void choose_configs(mg_run *run) {
+    struct mg_block_run *b = run->block;
+    gg_moe_default_configs(&b->p, mg_executor_device(run->x), &b->configs);
+    if (run->x->subject != &mg_subject_reference) return;
+    for (int gemm = 0; gemm < GG_MOE_NUM_GEMMS; gemm++)
+        for (int op = 0; op < GG_NUM_OPS; op++)
+            b->configs.of[gemm][op] = (gg_config){.mainloop = GG_REFERENCE};
+}
+
+static gg_status run_block(mg_run *run) {
+    mg_executor *x = run->x;
+    mg_result *result = run->result;
+    gg_status status = reserve(run);
+    if (status == GG_OK) status = place_inputs(run, 0);
+    if (status != GG_OK) return status;
+    for (int i = 0; i < REGIONS; i++) results(run, 0)[i].shift = 0;
+    choose_configs(run);
+    if (run->c->function.autotune && x->subject == &mg_subject_moegemm && (status = tune(run))) return status;
+    if ((status = run_once(run, 1, 0, x->options.repeats < 2)) != GG_OK) return status;
+    result->repeats = 1;
+    judge_reports(run, 1);
+    if ((status = download_workspace(run, 0)) != GG_OK) return status;
+    if ((status = digest_results(run, 0, &result->digest)) != GG_OK) return status;
+    mg_keep_outcome(run, true, result->digest);
+    for (int i = 0; i < MG_NUM_BLOCK_INPUTS; i++)
+        result->data = mg_splitmix64(result->data ^ x->block->digests[i]);
+    if ((status = verify_inputs(run)) != GG_OK) return status;
+    if ((status = judge(run)) != GG_OK) return status;
+    judge_gaps(run, 1, 0);
+    for (int number = 2; number <= x->options.repeats && status == GG_OK && result->verdict == MG_PASSED;
+         number++)
+        status = repeat_once(run, number);
+    run->how = MG_PERTURB_NONE;
+    return status == GG_OK ? verify_inputs(run) : status;
+}
+
+gg_status mg_run_block(mg_run *run) {
+    struct mg_block_run b = {.block = run->c->block};
+    mg_executor *x = run->x;
+    char reason[GG_REASON_SIZE];
+    if (x->subject != &mg_subject_moegemm && x->subject != &mg_subject_reference) {
+        mg_skip(run->result, "subject '%s' has no MoE block", x->subject->name);
+        return GG_OK;
+    }
+    b.p = mg_block_problem(b.block, run->c->block_mode, run->c->fusions, run->c->dtype);
+    gg_status status = gg_moe_plan(&b.p, &b.layout, reason);
+    if (status != GG_OK) {
+        mg_note(run->result, MG_FAILED, "the block is refused: %s", reason);
+        return GG_OK;
+    }
+    run->block = &b;
+    run->launch = launch_block;
+    run->fill = fill_block;
+    run->result->kernel = x->identity;
+    status = run_block(run);
+    x->placed_problem = NULL;
+    run->block = NULL;
+    return status;
+}
+
+/* Appends the plan of a config, unless it launches nothing. */
+static size_t add_plan(const gg_problem *problem, const gg_config *config, const gg_device *device,
+                       gg_plan *plans, size_t capacity, size_t count) {
+    char reason[GG_REASON_SIZE];
+    gg_plan plan;
+    if (gg_plan_make(problem, config, device, &plan, reason) != GG_OK || plan.empty) return count;
+    if (count < capacity) plans[count] = plan;
+    return count + 1;
+}
+
+size_t mg_block_plans(const mg_execute_options *options, const gg_device *device, const mg_case *c,
+                      gg_plan *plans, size_t capacity) {
+    enum { MAX_CANDIDATES = 512 };
+    const gg_moe_problem p = mg_block_problem(c->block, c->block_mode, c->fusions, c->dtype);
+    const bool reference = options->subject && !strcmp(options->subject, "reference");
+    const gg_config naive = {.mainloop = GG_REFERENCE};
+    gg_moe_configs configs;
+    gg_config candidates[MAX_CANDIDATES];
+    gg_plan own[GG_MOE_NUM_KERNELS];
+    size_t count = p.T ? gg_moe_kernel_plans(&p, own) : 0;
+    for (size_t i = 0; i < count && i < capacity; i++) plans[i] = own[i];
+    gg_moe_default_configs(&p, device, &configs);
+    for (int gemm = 0; gemm < GG_MOE_NUM_GEMMS; gemm++)
+        for (int op = 0; op < GG_NUM_OPS; op++) {
+            gg_problem problem;
+            if (op != GG_FORWARD && c->block_mode != MG_BLOCK_BACKWARD) continue;
+            if (!gg_moe_gemm_problem(&p, gemm, op, &problem)) continue;
+            count = add_plan(&problem, reference ? &naive : &configs.of[gemm][op], device, plans, capacity,
+                             count);
+            if (!c->function.autotune || reference) continue;
+            size_t found = gg_candidate_configs(&problem, device, candidates, MAX_CANDIDATES);
+            if (found > MAX_CANDIDATES) found = MAX_CANDIDATES;
+            if (options->autotune_limit && found > options->autotune_limit) found = options->autotune_limit;
+            for (size_t i = 0; i < found; i++)
+                count = add_plan(&problem, &candidates[i], device, plans, capacity, count);
+        }
+    return count;
+}

@@ -1,0 +1,23 @@
+/* permute.cu: rows from token order to expert order, times their weights if there are any (Llama-4), rounded. A
+ * token's row is read once and written topk times. */
+#include "moe_ops.h"
+
+#ifndef TOPK
+#define TOPK 8
+#endif
+
+KERNEL(permute, permute_params, ROW_OP_THREADS, 1) {
+    for (chunk_walk at = chunk_walk_begin(p.T, p.cols); at.row < at.rows; chunk_walk_next(&at)) {
+        i64 offset = at.chunk * 8, slot = at.row * TOPK;
+        u32x4 bits = load_16(p.in + at.row * p.cols + offset);
+        UNROLL for (int j = 0; j < TOPK; j++) {
+            u32x4 out = bits;
+            if (p.weights) {
+                values8 values = unpack8(bits);
+                UNROLL for (int i = 0; i < 8; i++) values.v[i] *= p.weights[slot + j];
+                out = pack8(values);
+            }
+            store_16(p.out + (i64)p.positions[slot + j] * p.cols + offset, out);
+        }
+    }
+}

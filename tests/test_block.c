@@ -1,0 +1,264 @@
+/* test_block.c: the steps of MoE blocks in double are NumPy's, and a block in which one number of a step is wrong fails by
+ * that step's name. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "block_judge.h"
+
+static const mg_block *find(const char *key) {
+    size_t count;
+    const mg_block *blocks = mg_blocks(&count);
+    for (size_t i = 0; i < count; i++)
+        if (!strcmp(blocks[i].problem.key, key)) return &blocks[i];
+    fail_msg("no block '%s'", key);
+    return NULL;
+}
+
+/* --- goldens --- */
+
+static mg_block_step step_named(const gg_moe_problem *p, const char *name) {
+    for (int step = 0; step < MG_NUM_BLOCK_STEPS; step++)
+        if (!strcmp(mg_block_step_of(p, step).name, name)) return step;
+    fail_msg("no step '%s'", name);
+    return MG_NUM_BLOCK_STEPS;
+}
+
+static void goldens_are_numpys(void **state) {
+    char line[256], key[128], dtype_name[8], name[32], digest[17], made[17], last[160] = "", now[160];
+    mg_block_golden golden = {0};
+    size_t compared = 0;
+    FILE *file = fopen(SOURCE_DIR "/golden/moe.tsv", "r");
+    (void)state;
+    assert_non_null(file);
+    while (fgets(line, sizeof line, file)) {
+        if (line[0] == '#') continue;
+        assert_int_equal(sscanf(line, "%127s %7s %31s %16s", key, dtype_name, name, digest), 4);
+        const gg_dtype dtype = strcmp(dtype_name, "bf16") ? GG_FP16 : GG_BF16;
+        const gg_moe_problem p = mg_block_problem(find(key), MG_BLOCK_BACKWARD, 0, dtype);
+        snprintf(now, sizeof now, "%s %s", key, dtype_name);
+        if (strcmp(now, last)) {
+            mg_block_golden_free(&golden);
+            assert_int_equal(mg_block_golden_make(&golden, find(key), &p, 0), GG_OK);
+            snprintf(last, sizeof last, "%s", now);
+        }
+        mg_block_golden_digest(&golden, step_named(&p, name), made);
+        if (strcmp(made, digest)) fail_msg("%s %s: C has %s, NumPy %s", now, name, made, digest);
+        compared++;
+    }
+    fclose(file);
+    mg_block_golden_free(&golden);
+    assert_true(compared > 400);
+}
+
+static void exponentials(void **state) {
+    (void)state;
+    for (double x = -699; x < 699; x += 0.37) {
+        const double right = exp(x), error = fabs(mg_block_exp(x) - right);
+        if (!(error <= 4 * 0x1p-53 * right))
+            fail_msg("exp(%g) is %.17g, not %.17g", x, mg_block_exp(x), right);
+    }
+    assert_true(mg_block_exp(0) == 1);
+}
+
+/* Data of every block leave some experts out or not, but never zero logits; x spans both signs. */
+static void data_are_exact(void **state) {
+    size_t count;
+    const mg_block *blocks = mg_blocks(&count);
+    (void)state;
+    for (size_t i = 0; i < count; i++) {
+        const mg_draw x = mg_block_draw(&blocks[i], MG_BLOCK_X, 0);
+        const mg_draw w = mg_block_draw(&blocks[i], MG_BLOCK_GATE_UP, 0);
+        const int64_t A = (1 << x.bits) - 1, B = (1 << w.bits) - 1;
+        assert_true(blocks[i].problem.H * A * B < 1 << 24);
+        assert_true(x.seed != w.seed);
+    }
+}
+
+/* --- the judge --- */
+
+/* A golden as if a device had made it, with one number changed. */
+typedef struct forged {
+    mg_block_golden golden;
+    mg_block_output output;
+} forged;
+
+static gg_status read_forged(void *data, mg_block_output output, int64_t row, uint16_t *out) {
+    const forged *f = data;
+    const int64_t cols = mg_block_output_shape(&f->golden.view.p, output).cols;
+    memcpy(out, f->golden.outputs[output] + row * cols, (size_t)cols * sizeof *out);
+    return GG_OK;
+}
+
+static void judge_forged(forged *f, mg_result *result) {
+    char error[MG_ERROR_SIZE];
+    const mg_block_judged judged = {.block = f->golden.view.block,
+                                    .p = f->golden.view.p,
+                                    .backward = true,
+                                    .workspace = f->golden.workspace,
+                                    .read_output_row = read_forged,
+                                    .data = f};
+    *result = (mg_result){.verdict = MG_PASSED};
+    assert_int_equal(mg_block_judge(&judged, result, error), GG_OK);
+}
+
+/* A value three units on, which no rounding explains, or NaN. */
+static void spoil(const mg_block_step_shape *shape, mg_block_step step, bool nan, uint8_t *at) {
+    uint16_t half;
+    uint32_t word;
+    if (shape->element_bytes == 2) {
+        memcpy(&half, at, sizeof half);
+        half = nan ? 0x7fff : (uint16_t)(half + 3);
+        memcpy(at, &half, sizeof half);
+        return;
+    }
+    memcpy(&word, at, sizeof word);
+    if (nan)
+        word = 0x7fffffff;
+    else
+        word += step == MG_STEP_TOPK_IDS || step == MG_STEP_GATHER_INDICES ? 1 : 1u << 17;
+    memcpy(at, &word, sizeof word);
+}
+
+static void judge_names_the_step(const char *key, gg_dtype dtype, unsigned fusions) {
+    forged f = {0};
+    mg_result result;
+    const gg_moe_problem p = mg_block_problem(find(key), MG_BLOCK_BACKWARD, fusions, dtype);
+    assert_int_equal(mg_block_golden_make(&f.golden, find(key), &p, 0), GG_OK);
+    judge_forged(&f, &result);
+    if (result.verdict != MG_PASSED) fail_msg("a right block fails: %s", result.message);
+    assert_true(result.difference.compared > 0);
+
+    for (int step = 0; step < MG_NUM_BLOCK_STEPS; step++) {
+        const mg_block_step_shape shape = mg_block_step_of(&p, step);
+        if (!shape.rows || !shape.cols) continue;
+        uint8_t *base = shape.buffer == GG_MOE_NUM_BUFFERS
+                            ? (uint8_t *)f.golden.outputs[shape.output]
+                            : f.golden.workspace + f.golden.view.layout.places[shape.buffer].offset;
+        uint8_t *at = base + (size_t)(shape.rows * shape.cols * 2 / 3) * (size_t)shape.element_bytes, kept[4];
+        char expected[64];
+        snprintf(expected, sizeof expected,
+                 step == MG_STEP_GATHER_INDICES ? "'%s' is wrong" : "step '%s' is wrong", shape.name);
+        memcpy(kept, at, sizeof kept);
+        for (int nan = 0; nan < 2; nan++) {
+            spoil(&shape, step, nan, at);
+            judge_forged(&f, &result);
+            memcpy(at, kept, sizeof kept);
+            if (result.verdict != MG_FAILED || strncmp(result.message, expected, strlen(expected)))
+                fail_msg("%s: not '%s' but: %s", key, expected, result.message);
+        }
+    }
+    mg_block_golden_free(&f.golden);
+}
+
+static void wrong_steps_are_named(void **state) {
+    (void)state;
+    judge_names_the_step("qwen3-norm_topk_prob-topk2-E8-T61-H72-I40", GG_BF16, 0);
+    judge_names_the_step("qwen3-topk2-E8-T61-H72-I40", GG_FP16, GG_PERMUTE_X | GG_PERMUTE_Y);
+    judge_names_the_step("llama4-topk1-E4-T61-H72-I40", GG_BF16, 0);
+    judge_names_the_step("llama4-topk2-E6-T45-H40-I24", GG_FP16, GG_PERMUTE_Y);
+}
+
+/* Beside the golden many small errors show that would be too many, and the first tensor that has them is named. */
+static void wholes_are_beside_their_goldens(void **state) {
+    const mg_block *block = find("qwen3-norm_topk_prob-topk2-E8-T61-H72-I40");
+    const gg_moe_problem p = mg_block_problem(block, MG_BLOCK_BACKWARD, 0, GG_FP16);
+    const mg_block_step_shape second = mg_block_step_of(&p, MG_STEP_SECOND);
+    forged f = {0};
+    mg_result result;
+    (void)state;
+    assert_int_equal(mg_block_golden_make(&f.golden, block, &p, 0), GG_OK);
+    uint16_t *values =
+        (uint16_t *)(void *)(f.golden.workspace + f.golden.view.layout.places[GG_MOE_SECOND].offset);
+    for (int64_t i = 0; i < second.rows * second.cols; i++) values[i] = (uint16_t)(values[i] + i % 2);
+    judge_forged(&f, &result);
+    assert_null(strstr(result.message, "as a whole")); /* half of them by a unit is what roundings may do */
+    for (int64_t i = 0; i < second.rows * second.cols; i++) values[i] = (uint16_t)(values[i] + 3);
+    judge_forged(&f, &result);
+    assert_int_equal(result.verdict, MG_FAILED);
+    if (!strstr(result.message, "'second' as a whole is off its golden")) fail_msg("%s", result.message);
+    mg_block_golden_free(&f.golden);
+}
+
+static void wrong_routing_is_named(void **state) {
+    static const gg_moe_buffer buffers[] = {GG_MOE_M_SIZES, GG_MOE_POSITIONS, GG_MOE_TOKENS,
+                                            GG_MOE_ALL_TOKENS};
+    forged f = {0};
+    mg_result result;
+    const mg_block *block = find("qwen3-norm_topk_prob-topk2-E8-T61-H72-I40");
+    const gg_moe_problem p = mg_block_problem(block, MG_BLOCK_BACKWARD, 0, GG_BF16);
+    (void)state;
+    assert_int_equal(mg_block_golden_make(&f.golden, block, &p, 0), GG_OK);
+    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) {
+        uint8_t *at = f.golden.workspace + f.golden.view.layout.places[buffers[i]].offset;
+        char expected[64];
+        snprintf(expected, sizeof expected, "'%s' is wrong", gg_moe_buffer_name(buffers[i]));
+        (*at)++;
+        judge_forged(&f, &result);
+        (*at)--;
+        assert_int_equal(result.verdict, MG_FAILED);
+        assert_non_null(strstr(result.message, expected));
+    }
+    /* an expert that is none, and one chosen twice, end the judging before anything is looked up by them */
+    int32_t *ids =
+        (int32_t *)(void *)(f.golden.workspace + f.golden.view.layout.places[GG_MOE_TOPK_IDS].offset);
+    const int32_t kept = ids[0];
+    const int32_t bad[] = {-1, 8, ids[1]};
+    for (size_t i = 0; i < 3; i++) {
+        ids[0] = bad[i];
+        judge_forged(&f, &result);
+        assert_non_null(strstr(result.message, "'topk_ids' is wrong"));
+    }
+    ids[0] = kept;
+    mg_block_golden_free(&f.golden);
+}
+
+/* --- plans --- */
+
+static void problems_are_refused(void **state) {
+    const gg_moe_problem right = {.score = GG_SOFTMAX_TOPK, .E = 8, .topk = 2, .H = 64, .I = 32, .T = 5};
+    gg_moe_layout layout;
+    char reason[GG_REASON_SIZE];
+    (void)state;
+    assert_int_equal(gg_moe_plan(&right, &layout, reason), GG_OK);
+    assert_true(layout.bytes > 0);
+#define REFUSED(text, ...)                                                                                   \
+    do {                                                                                                     \
+        gg_moe_problem p = right;                                                                            \
+        __VA_ARGS__;                                                                                         \
+        assert_true(gg_moe_plan(&p, &layout, reason) < 0);                                                   \
+        if (!strstr(reason, text)) fail_msg("'%s' does not say '%s'", reason, text);                         \
+    } while (0)
+    REFUSED("E is 0", p.E = 0);
+    REFUSED("E is 257", p.E = 257);
+    REFUSED("topk is 9 of 8", p.topk = 9);
+    REFUSED("topk is 17", p.E = 32, p.topk = 17);
+    REFUSED("T * topk", p.T = 1ll << 31);
+    REFUSED("H is 60", p.H = 60);
+    REFUSED("I is 0", p.I = 0);
+    REFUSED("shared_I is 12", p.shared_I = 12);
+    REFUSED("unknown dtype", p.dtype = 2);
+    REFUSED("unknown score", p.score = 3);
+    REFUSED("unknown fusion", p.fusions = 8);
+    REFUSED("permute_x where weights come first", p.weights_first = true, p.fusions = GG_PERMUTE_X);
+    REFUSED("fuse_mul_post where weights", p.weights_first = true, p.fusions = GG_FUSE_MUL_POST);
+    REFUSED("fuse_mul_post in training", p.training = true, p.fusions = GG_FUSE_MUL_POST | GG_PERMUTE_Y);
+    REFUSED("fuse_mul_post without permute_y", p.fusions = GG_FUSE_MUL_POST);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(goldens_are_numpys),     cmocka_unit_test(exponentials),
+        cmocka_unit_test(data_are_exact),         cmocka_unit_test(wrong_steps_are_named),
+        cmocka_unit_test(wrong_routing_is_named), cmocka_unit_test(wholes_are_beside_their_goldens),
+        cmocka_unit_test(problems_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

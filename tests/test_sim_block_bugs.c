@@ -1,0 +1,208 @@
+/* test_sim_block_bugs.c: seeded bugs in the MoE block's kernels, each an exact replacement in one shipped file: the case
+ * must fail on the simulator, and by the name of the step that the bug is in. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "execute_internal.h"
+
+#define QWEN "qwen3_moe[backward-permute_x-permute_y-norm_topk_prob-topk2-E8-T61-H72-I40-bf16]"
+#define PLAIN "qwen3_moe[backward-norm_topk_prob-topk2-E8-T61-H72-I40-bf16]"
+#define SOFTMAX "qwen3_moe[backward-permute_x-permute_y-topk2-E8-T61-H72-I40-fp16]"
+#define WIDE "qwen3_moe[forward-permute_x-permute_y-norm_topk_prob-topk10-E200-T37-H40-I8-bf16]"
+#define LLAMA "llama4_moe[backward-permute_y-topk1-E4-T61-H72-I40-bf16]"
+#define LLAMA_TWO "llama4_moe[backward-topk2-E6-T45-H40-I24-fp16]"
+#define MANY "qwen3_moe[backward-permute_x-permute_y-norm_topk_prob-topk2-E4-T2100-H40-I8-bf16]"
+#define LONG "qwen3_moe[backward-permute_x-permute_y-norm_topk_prob-topk2-E4-T9-H40-I264-bf16]"
+
+/* Or the simulator stops the first GEMM: rows that nobody filled are read as indices. */
+#define OR_STOPPED "|"
+
+static const struct bug {
+    const char *file, *find, *replace;
+    const char *root; /* the kernel's file, where the bug is in a header */
+    const char *id, *expected;
+} bugs[] = {
+    /* router */
+    {"router.cu", "row + r < rows &&", "row + r + 1 < rows &&", NULL, QWEN, "step 'logits' is wrong"},
+    {"router.cu", "col + chunk * 8 < H", "col + chunk * 8 + 8 < H", NULL, QWEN, "step 'logits' is wrong"},
+    {"router.cu", "v / 2 * 8, c", "v % 2 * 8, c", NULL, QWEN, "step 'logits' is wrong"},
+    {"router.cu", "p.logits[(row + r) * p.E + e]", "p.logits[(row + r) * p.E + (e ^ 1)]", NULL, QWEN,
+     "step 'logits' is wrong"},
+    {"router.cu", "i < ROWS * p->topk; i += 4", "i < (ROWS - 4) * p->topk; i += 4", NULL, QWEN,
+     "'m_sizes' is wrong"},
+    {"topk.h", "bits & 0x80000000u ? ~bits : bits | 0x80000000u", "bits | 0x80000000u", "router.cu", QWEN,
+     "step 'topk_ids' is wrong"},
+    {"topk.h", "if (e == last) keys[i] = 0;", "", "router.cu", QWEN, "step 'topk_ids' is wrong"},
+    {"topk.h", "mask < TOKEN_LANES; mask *= 2) {", "mask < TOKEN_LANES / 2; mask *= 2) {", "router.cu", WIDE,
+     "step 'topk_ids' is wrong"},
+    {"topk.h", "(other == best && other_id < best_id)", "(other == best && other_id > best_id)", "router.cu",
+     "qwen3_moe[forward-permute_x-permute_y-norm_topk_prob-ties-topk3-E16-T50-H32-I16-bf16]",
+     "step 'topk_ids' is wrong"},
+    {"topk.h", "exp_f32(logit - largest)", "exp_f32(logit)", "router.cu", SOFTMAX,
+     "step 'topk_weights' is wrong"},
+    {"topk.h", "if (j == 0) largest", "if (j <= 1) largest", "router.cu", QWEN,
+     "step 'topk_weights' is wrong"},
+    {"topk.h", "if (SCORE == 0) {", "if (SCORE == 3) {", "router.cu", SOFTMAX,
+     "step 'topk_weights' is wrong"},
+    {"topk.h", "float_from_dtype(round_to_dtype(SCORE == 2 ? score[i] : score[i] / sum))",
+     "(SCORE == 2 ? score[i] : score[i] / sum)", "router.cu", QWEN, "step 'topk_weights' is wrong"},
+    {"topk.h", "j == i * TOKEN_LANES + sub", "j == sub", "router.cu", WIDE, "step 'topk_ids' is wrong"},
+    /* sort */
+    {"sort_slots.cu", "before += tile < first ?", "before += tile <= first ?", NULL, QWEN,
+     OR_STOPPED "'gather_indices' is wrong"},
+    {"sort_slots.cu", "position += earlier[expert];", "", NULL, QWEN, OR_STOPPED "'gather_indices' is wrong"},
+    {"sort_slots.cu", "return sum - own;", "return sum;", NULL, QWEN, OR_STOPPED "'gather_indices' is wrong"},
+    {"sort_slots.cu", "p.tokens[position] = slot / p.topk;", "p.tokens[position] = slot / p.topk / 2;", NULL,
+     QWEN, "'tokens' is wrong"},
+    {"sort_slots.cu", "p.positions[slot] = position;", "p.positions[slot ^ 1] = position;", NULL, QWEN,
+     "'positions' is wrong"},
+    {"sort_slots.cu", "expert >= reach) sum", "expert > reach) sum", NULL, QWEN,
+     OR_STOPPED "'gather_indices' is wrong"},
+    {"sort_slots.cu", "tile < p->tiles; tile += parts", "tile < p->tiles - 1; tile += parts", NULL, QWEN,
+     "'m_sizes' is wrong"},
+    /* activation */
+    {"silu.cu", "load8(row + p.I), out", "load8(row), out", NULL, QWEN, "step 'activation' is wrong"},
+    {"moe_ops.h", "exp_f32(-x)", "exp_f32(x)", "silu.cu", QWEN, "step 'activation' is wrong"},
+    {"moe_ops.h", "1.44269504f", "1.4427f", "silu.cu",
+     "qwen3_moe[forward-permute_x-permute_y-norm_topk_prob-topk8-E16-T33-H136-I64-fp16]",
+     "step 'activation' is wrong"},
+    {"silu.cu", "s + silu * (1.0f - s)", "s + silu", NULL, QWEN, "step 'd_first' is wrong"},
+    {"silu.cu", "d_up.v[i] = weighted * silu", "d_up.v[i] = d.v[i] * silu", NULL, QWEN,
+     "step 'd_first' is wrong"},
+    {"silu.cu", "activation.v[i] = weight * a", "activation.v[i] = a", NULL, QWEN,
+     "step 'weighted' is wrong"},
+    {"silu.cu", "dot = fma_f32(d.v[i], a, dot)", "dot = fma_f32(weighted, a, dot)", NULL, QWEN,
+     "step 'd_weights' is wrong"},
+    {"silu.cu", "p.d_weights[slot] = dot", "p.d_weights[row] = dot", NULL, QWEN, "step 'd_weights' is wrong"},
+    {"moe_ops.h", "mask = 16; mask > 0", "mask = 8; mask > 0", "silu.cu", LONG, "step 'd_weights' is wrong"},
+    /* rows */
+    {"merge.cu", "weight[j] = p.weights ? p.weights[slot + j] : 1.0f;",
+     "weight[j] = p.weights ? p.weights[slot] : 1.0f;", NULL, QWEN, "step 'y' is wrong"},
+    {"merge.cu", "j < TOPK; j++) add8", "j < TOPK - 1; j++) add8", NULL, LLAMA_TWO, "step 'y' is wrong"},
+    {"merge.cu", "p.positions ? p.positions[slot + j] : slot + j", "slot + j", NULL, PLAIN,
+     "step 'y' is wrong"},
+    {"merge.cu", "i < 2; i++) if", "i < 1; i++) if", NULL, LLAMA, "step 'dx' is wrong"},
+    {"permute.cu", "(i64)p.positions[slot + j]", "(i64)p.positions[slot + (j ^ 1)]", NULL, LLAMA_TWO,
+     "step 'x_expert' is wrong"},
+    {"permute.cu", "values.v[i] *= p.weights[slot + j]", "values.v[i] *= 1.0f", NULL, LLAMA,
+     "step 'x_expert' is wrong"},
+    {"moe_ops.h", "walk->row += walk->step_rows;", "walk->row += walk->step_rows + 1;", "merge.cu", MANY,
+     "step 'y' is wrong"},
+    /* router's gradients */
+    {"router_backward.cu", "(d[i] - dot)", "d[i]", NULL, QWEN, "step 'd_logits' is wrong"},
+    {"router_backward.cu", "if (SCORE == 0 || chosen)", "if (chosen)", NULL, SOFTMAX,
+     "step 'd_logits' is wrong"},
+    {"router_backward.cu", "* (1.0f - score[i])", "", NULL, LLAMA, "step 'd_logits' is wrong"},
+    {"router_backward.cu", "p.x + slot / p.topk * p.cols", "p.x + slot % p.T * p.cols", NULL, LLAMA_TWO,
+     "step 'd_weights' is wrong"},
+    {"router_backward.cu", "e < p.padded_E", "e < p.E", NULL,
+     "qwen3_moe[backward-permute_x-permute_y-norm_topk_prob-topk3-E5-T7-H40-I24-bf16]",
+     "step 'd_logits' is wrong"},
+    /* what is no number of a step */
+    {"silu.cu", "store_16(p.activation + at.row * p.I + at.chunk * 8, pack8(out));",
+     "if (p.activation[at.row * p.I] != 0x7ffd) "
+     "store_16(p.activation + at.row * p.I + at.chunk * 8, pack8(out));",
+     NULL, QWEN, "'activation' differs between runs 1 and 2"},
+    {"merge.cu", "store_16(p.out + to, pack8(sum));",
+     "store_16(p.out + to, pack8(sum)); if (to + 8 == p.T * p.cols) store_16(p.out + to + 8, pack8(sum));",
+     NULL, QWEN, "run 1 wrote outside 'y'"},
+    {"silu.cu", "store_16(p.activation + at.row * p.I + at.chunk * 8, pack8(out));",
+     "store_16(p.activation + at.row * p.I + at.chunk * 8, pack8(out));"
+     "if (at.row == p.rows - 1) store_16(p.activation + p.rows * p.I + at.chunk * 8, pack8(out));",
+     NULL, QWEN, "run 1 wrote behind 'activation'"},
+    {"permute.cu", "u32x4 out = bits;", "u32x4 out = bits; if (!at.row) ((u16 *)p.in)[offset] = 0;", NULL,
+     PLAIN, "input 'x' or memory beside it was modified"},
+};
+
+typedef struct world {
+    mg_executor *x;
+    mg_cases cases;
+} world;
+
+static int open_world(void **state) {
+    static world w;
+    const mg_execute_options options = {
+        .backend = "sim", .golden_dir = SOURCE_DIR "/golden", .repeats = 2, .sim_limit = 1e9};
+    char error[MG_ERROR_SIZE];
+    *state = &w;
+    return mg_cases_new(&w.cases) || mg_executor_open(&w.x, &options, error);
+}
+
+static int close_world(void **state) {
+    world *w = *state;
+    mg_executor_close(w->x);
+    mg_cases_free(&w->cases);
+    return 0;
+}
+
+static void run(world *w, const char *id, mg_result *result) {
+    char name[MG_ID_SIZE];
+    bool lost;
+    for (size_t i = 0; i < w->cases.count; i++) {
+        if (!w->cases.items[i].block) continue;
+        mg_case_id(&w->cases.items[i], name);
+        if (strcmp(name, id)) continue;
+        *result = (mg_result){.index = i};
+        mg_execute(w->x, &w->cases.items[i], result, &lost);
+        return;
+    }
+    fail_msg("no case '%s'", id);
+}
+
+/* `text` with its only `find` replaced; to be freed. */
+static char *patch(const struct bug *bug, const char *text) {
+    const char *at = strstr(text, bug->find);
+    if (!at || strstr(at + 1, bug->find))
+        fail_msg("'%s' is not found once in %s (adapt the bug to the source)", bug->find, bug->file);
+    const size_t size = strlen(text) + strlen(bug->replace) + 1;
+    char *out = malloc(size);
+    assert_non_null(out);
+    snprintf(out, size, "%.*s%s%s", (int)(at - text), text, bug->replace, at + strlen(bug->find));
+    return out;
+}
+
+static bool begins(const char *text, const char *with) { return !strncmp(text, with, strlen(with)); }
+
+static void every_bug_is_caught(void **state) {
+    world *w = *state;
+    int missed = 0;
+    for (size_t i = 0; i < sizeof bugs / sizeof *bugs; i++) {
+        const struct bug *bug = &bugs[i];
+        gg_source_file files[256] = {{0}};
+        char *patched = NULL;
+        mg_result right, wrong;
+        run(w, bug->id, &right);
+        if (right.verdict != MG_PASSED) fail_msg("%s without a bug: %s", bug->id, right.message);
+        for (size_t f = 0; gg_embedded_sources[f].name; f++) {
+            assert_true(f + 1 < sizeof files / sizeof *files);
+            files[f] = gg_embedded_sources[f];
+            if (strcmp(files[f].name, bug->file)) continue;
+            files[f].text = patched = patch(bug, files[f].text);
+        }
+        assert_non_null(patched);
+        gg_context_use_sources(w->x->context, files, bug->root ? bug->root : bug->file);
+        run(w, bug->id, &wrong);
+        gg_context_use_sources(w->x->context, NULL, NULL);
+        free(patched);
+        const bool stops = bug->expected[0] == OR_STOPPED[0];
+        if (wrong.verdict != MG_PASSED && (begins(wrong.message, bug->expected + stops) ||
+                                           (stops && begins(wrong.message, "block: forward: "))))
+            continue;
+        print_error("%s: '%s' to '%s': %s, not '%s' but: %s\n", bug->file, bug->find, bug->replace,
+                    mg_verdict_name(wrong.verdict), bug->expected, wrong.message);
+        missed++;
+    }
+    assert_int_equal(missed, 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_bug_is_caught)};
+    return cmocka_run_group_tests(tests, open_world, close_world);
+}
