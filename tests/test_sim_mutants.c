@@ -48,6 +48,7 @@ typedef struct row {
     STAGES "\n    if (i + 1 < SHARE_PIECES && (i + 1) % Q_PIECES * 64 < out->width) "                        \
            "stage_piece(out->values[i + 1], c->staged + *buffer * PIECE_BYTES, c->thread);"
 #define READ_WAIT "tma_store_wait_read(PIECES - 2);"
+#define LAST_READS "    if (c->thread == 0) tma_store_wait_read(0);"
 #define GROUP_BARRIER "named_sync(BARRIER_GROUP + c->group, GROUP_THREADS);"
 #define WAIT_COMMENT " /* the store from the buffer after this */\n#endif\n    "
 #define READS_THEN_BARRIER "    if (c->thread == 0) " READ_WAIT WAIT_COMMENT GROUP_BARRIER
@@ -167,13 +168,10 @@ static const row rows[] = {
        GG_DW, DY_X),
     WG("tail of the stage after zeroed", "wgmma_loop.h", "zero_tail(c, stage, last_rows);",
        "zero_tail(c, c->ring + (at->slot + 1) % NUM_STAGES * STAGE_BYTES, last_rows);", GG_DW, DY_X),
+    WG("the wrong 16 rows of a tail zeroed", "wgmma_loop.h", "zero_tail(c, stage, last_rows);",
+       "zero_tail(c, stage, last_rows + 16);", GG_DW, DY_X),
     WG("no commit of the last step's products", "wgmma_loop.h", "wgmma_commit();",
        "if (end - begin > 1) wgmma_commit();", GG_DW, DY_X),
-    WG("no commit of the last step's last product", "wgmma_loop.h",
-       "multiply(c, acc, stage, width, k, k + 1,",
-       "multiply(c, acc, stage, width, k, (k + 1) * 16 < last_rows ? k + 1 : k + 1 + 64,", GG_DW, DY_X,
-       .find_2 = "for (int k = begin; k < end; k++) {",
-       .replace_2 = "for (int k = begin; k < end % 64; k++) {"),
     WG("last step's products not awaited before its stage goes back", "wgmma_loop.h", LAST_WAIT_DW,
        "if (whole", GG_DW, DY_X, .find_2 = "send_piece(p, c, out, i, buffer);\n    }\n}",
        .replace_2 = "send_piece(p, c, out, i, buffer);\n    }\n    wgmma_wait(0);\n}"),
@@ -232,13 +230,20 @@ static const row rows[] = {
        "tma_store_wait_read(PIECES - 1);", GG_DW, GG_TMA_STORE, .cols = 256),
     WG_EACH("no wait for the TMA stores' reads", "wgmma_output.h", "    if (c->thread == 0) " READ_WAIT, "",
             GG_TMA_STORE, GG_TMA_STORE, GG_TMA_STORE),
-    WG_EACH("next piece staged a barrier early, TMA stores", "wgmma_output.h", STAGES, STAGES_AHEAD,
-            GG_TMA_STORE, GG_TMA_STORE, GG_TMA_STORE),
-    WG_EACH("next piece staged a barrier early", "wgmma_output.h", STAGES, STAGES_AHEAD, 0, 0, 0),
+    WG("next piece staged a barrier early, TMA stores", "wgmma_output.h", STAGES, STAGES_AHEAD, GG_FORWARD,
+       GG_TMA_STORE),
+    WG("next piece staged a barrier early, TMA stores", "wgmma_output.h", STAGES, STAGES_AHEAD, GG_DX,
+       GG_TMA_STORE),
+    WG("next piece staged a barrier early, TMA stores", "wgmma_output.h", STAGES, STAGES_AHEAD, GG_DW,
+       GG_TMA_STORE, .cols = 128),
+    WG("next piece staged a barrier early", "wgmma_output.h", STAGES, STAGES_AHEAD, GG_FORWARD, 0),
+    WG("next piece staged a barrier early", "wgmma_output.h", STAGES, STAGES_AHEAD, GG_DX, 0),
     WG("no commit of the TMA stores", "wgmma_output.h", "tma_store_commit();", "(void)0;", GG_FORWARD,
        GG_TMA_STORE),
-    WG_EACH("no wait for the last TMA stores", "wgmma.cu", "    if (c->thread == 0) tma_store_wait_read(0);",
-            "", GG_TMA_STORE, GG_TMA_STORE, GG_TMA_STORE),
+    WG("no wait for the last TMA stores", "wgmma.cu", LAST_READS, "", GG_FORWARD, GG_TMA_STORE,
+       .block_m = 128),
+    WG("no wait for the last TMA stores", "wgmma.cu", LAST_READS, "", GG_DX, GG_TMA_STORE, .block_m = 128),
+    WG("no wait for the last TMA stores", "wgmma.cu", LAST_READS, "", GG_DW, GG_TMA_STORE),
     WG("last TMA stores awaited but for one", "wgmma.cu", "tma_store_wait_read(0);",
        "tma_store_wait_read(1);", GG_DW, GG_TMA_STORE),
     WG("last pieces awaited before they are sent", "wgmma.cu",
