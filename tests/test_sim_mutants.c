@@ -468,6 +468,8 @@ static const row controls[] = {
        "tma_store_commit();", GG_FORWARD, GG_TMA_STORE),
     WG("commit only where a piece goes by TMA, two buffers", "wgmma_output.h",
        "if (c->thread == 0) tma_store_commit();", COMMIT_IF_BY_TMA, GG_FORWARD, GG_TMA_STORE),
+    WG("waits for the stores themselves", "wgmma_output.h", READ_WAIT, "tma_store_wait(0);", GG_DW,
+       GG_TMA_STORE),
     WG("the last consumer thread initialises", "wgmma.cu", "if (threadIdx.x == 0) {",
        "if (threadIdx.x == CONSUMER_THREADS - 1) {", GG_FORWARD, X_W),
     WG("last step's stages released in the other order", "wgmma_loop.h",
