@@ -90,7 +90,7 @@ static int tuned_configs(const gg_device *device, gg_mainloop mainloop, gg_op op
 /* Every tile and number of warps, rings of 2 to 4 stages in turn; the planner refuses some. */
 static int wgmma_configs(gg_op op, gg_config configs[MOST_CONFIGS]) {
     int count = 0;
-    for (int rows = 64; rows <= 256; rows *= 2)
+    for (int rows = 64; rows <= 256; rows += 64)
         for (int cols = 64; cols <= 256; cols *= 2)
             for (int warps = 4; warps <= 8; warps += 4, count++)
                 configs[count] = (gg_config){GG_WGMMA,

@@ -14,8 +14,9 @@ typedef struct row {
     gg_mainloop mainloop;
     gg_op op;
     unsigned tma;
-    int warps, block_m;             /* 0: as in configs below */
-    const char *find_2, *replace_2; /* a second change of the same file, or NULL */
+    int warps, block_m, cols; /* 0: as in configs below; columns of the output's tile */
+    unsigned fusions;
+    const char *find_2, *replace_2, *file_2; /* a second change, or NULL; of the same file: NULL */
 } row;
 
 #define SYNC(fault_, file_, find_, replace_, op_, ...)                                                       \
@@ -35,6 +36,25 @@ typedef struct row {
 #define WG_EACH(fault, file, find, replace, forward, dx, dw)                                                 \
     WG(fault, file, find, replace, GG_FORWARD, forward), WG(fault, file, find, replace, GG_DX, dx),          \
         WG(fault, file, find, replace, GG_DW, dw)
+
+/* Texts of the kernels that several rows change. */
+#define FULL_WAIT "mbarrier_wait(c->full + 8 * at->slot, at->parity);"
+#define LAST_WAIT "wgmma_wait(0);\n        release_stage"
+#define LAST_WAIT_DW "wgmma_wait(0);\n            if (whole"
+#define RELEASES "if (c->thread % 32 == 0) mbarrier_arrive"
+#define NEXT_BUFFER "*buffer = *buffer + 1 == PIECES ? 0 : *buffer + 1;"
+#define STAGES "stage_piece(out->values[i], staged, c->thread);"
+#define STAGES_AHEAD                                                                                         \
+    STAGES "\n    if (i + 1 < SHARE_PIECES && (i + 1) % Q_PIECES * 64 < out->width) "                        \
+           "stage_piece(out->values[i + 1], c->staged + *buffer * PIECE_BYTES, c->thread);"
+#define READ_WAIT "tma_store_wait_read(PIECES - 2);"
+#define LAST_READS "    if (c->thread == 0) tma_store_wait_read(0);"
+#define GROUP_BARRIER "named_sync(BARRIER_GROUP + c->group, GROUP_THREADS);"
+#define WAIT_COMMENT " /* the store from the buffer after this */\n#endif\n    "
+#define READS_THEN_BARRIER "    if (c->thread == 0) " READ_WAIT WAIT_COMMENT GROUP_BARRIER
+#define BARRIER_THEN_READS "    " GROUP_BARRIER "\n    if (c->thread == 0) " READ_WAIT "\n#endif"
+#define COMMIT_IF_BY_TMA                                                                                     \
+    "if (c->thread == 0 && out->row + (u32)(i % Q_PIECES * 64) + 64 <= out->row_limit) tma_store_commit();"
 
 static const row rows[] = {
     /* --- the ring of mma_sync: waits, barriers, phases, counts --- */
@@ -91,35 +111,87 @@ static const row rows[] = {
     SYNC("two blocks take one tile", "scheduler.h", "walk->tile = blockIdx.x;",
          "walk->tile = blockIdx.x / 2;", GG_FORWARD, 0),
     /* --- wgmma: consumers --- */
-    WG_EACH("no full-barrier wait", "wgmma_loop.h", "mbarrier_wait(full + 8 * at->slot, at->parity);", "",
-            X_W, DY_W, DY_X),
-    WG_EACH("wrong phase of a full barrier", "wgmma_loop.h",
-            "mbarrier_wait(full + 8 * at->slot, at->parity);",
-            "mbarrier_wait(full + 8 * at->slot, at->parity ^ 1);", X_W, DY_W, DY_X),
+    WG_EACH("no full-barrier wait", "wgmma_loop.h", FULL_WAIT, "", X_W, DY_W, DY_X),
+    WG_EACH("wrong phase of a full barrier", "wgmma_loop.h", FULL_WAIT,
+            "mbarrier_wait(c->full + 8 * at->slot, at->parity ^ 1);", X_W, DY_W, DY_X),
     WG_EACH("no wgmma.fence", "wgmma_loop.h", "wgmma_fence();", "", X_W, DY_W, DY_X),
-    WG_EACH("no wgmma wait before a stage is released", "wgmma_loop.h", "        wgmma_wait(1);", "", X_W,
-            DY_W, DY_X),
+    WG_EACH("no wgmma wait before a stage is released", "wgmma_loop.h", "    wgmma_wait(1);", "", X_W, DY_W,
+            DY_X),
+    WG_EACH("stage released before the wgmma wait", "wgmma_loop.h",
+            "    wgmma_wait(1);\n    if (!first) release_stage(c, *previous);",
+            "    if (!first) release_stage(c, *previous);\n    wgmma_wait(1);", X_W, DY_W, DY_X),
     WG("wgmma wait one group short", "wgmma_loop.h", "wgmma_wait(1);", "wgmma_wait(2);", GG_FORWARD, X_W),
     WG("no wgmma commit", "wgmma_loop.h", "wgmma_commit();", "", GG_FORWARD, X_W),
-    WG_EACH("no wgmma wait before the epilogue", "wgmma_loop.h", "    wgmma_wait(0);", "", X_W, DY_W, DY_X),
-    WG_EACH("stage released while it is read", "wgmma_loop.h",
-            "if (s > 0) release_stage(empty, previous, thread);", "release_stage(empty, at->slot, thread);",
-            X_W, DY_W, DY_X),
+    WG("no wgmma wait before the epilogue", "wgmma_loop.h", LAST_WAIT, "release_stage", GG_FORWARD, X_W),
+    WG("no wgmma wait before the epilogue", "wgmma_loop.h", LAST_WAIT, "release_stage", GG_DX, DY_W),
+    WG("no wgmma wait before the epilogue", "wgmma_loop.h", LAST_WAIT_DW, "if (whole", GG_DW, DY_X),
+    WG_EACH("stage released while it is read", "wgmma_loop.h", "if (!first) release_stage(c, *previous);",
+            "release_stage(c, at->slot);", X_W, DY_W, DY_X),
     WG("stage released by one warp for all", "wgmma.cu", "mbarrier_init(empty + 8 * s, NUM_WARPS);",
        "mbarrier_init(empty + 8 * s, 1);", GG_FORWARD, X_W),
     WG("stage released by a warp too few", "wgmma.cu", "mbarrier_init(empty + 8 * s, NUM_WARPS);",
        "mbarrier_init(empty + 8 * s, NUM_WARPS - 1);", GG_DX, DY_W),
-    WG("one warp releases, all are awaited", "wgmma.cu", "if (thread % 32 == 0) mbarrier_arrive",
-       "if (thread == 0) mbarrier_arrive", GG_FORWARD, X_W),
+    WG("one warp releases, all are awaited", "wgmma_loop.h", RELEASES, "if (c->thread == 0) mbarrier_arrive",
+       GG_FORWARD, X_W),
     WG_EACH("no barrier after mbarrier init", "wgmma.cu", "    block_sync();\n", "", X_W, DY_W, DY_X),
     WG_EACH("no fence after mbarrier init", "wgmma.cu", "fence_mbarrier_init();", "", X_W, DY_W, DY_X),
     WG("full barrier counts an arrival too few", "wgmma.cu", "CP_ASYNC_LOADS * GROUP_THREADS);",
        "CP_ASYNC_LOADS * (GROUP_THREADS - 1));", GG_FORWARD, GG_TMA_LOAD_W),
-    WG("no proxy fence after zeroing a tail", "wgmma.cu",
+    /* --- wgmma: dW's last step and the expert's tail in it --- */
+    WG("no proxy fence after zeroing a tail", "wgmma_loop.h",
        "    fence_proxy_async();\n    named_sync(BARRIER_CONSUMERS", "    named_sync(BARRIER_CONSUMERS",
        GG_DW, DY_X),
-    WG("no barrier after zeroing a tail", "wgmma.cu", "    named_sync(BARRIER_CONSUMERS, CONSUMER_THREADS);",
-       "", GG_DW, DY_X),
+    WG("no barrier after zeroing a tail", "wgmma_loop.h",
+       "    named_sync(BARRIER_CONSUMERS, CONSUMER_THREADS);", "", GG_DW, DY_X),
+    WG("proxy fence before zeroing a tail instead of after", "wgmma_loop.h",
+       "    if (TMA_A) zero_rows(stage,", "    fence_proxy_async();\n    if (TMA_A) zero_rows(stage,", GG_DW,
+       DY_X, .find_2 = "    fence_proxy_async();\n    named_sync(BARRIER_CONSUMERS",
+       .replace_2 = "    named_sync(BARRIER_CONSUMERS"),
+    WG("proxy fence by one thread for all that zero a tail", "wgmma_loop.h",
+       "    fence_proxy_async();\n    named_sync(BARRIER_CONSUMERS",
+       "    if (thread == 0) fence_proxy_async();\n    named_sync(BARRIER_CONSUMERS", GG_DW, DY_X),
+    WG("barrier before zeroing a tail instead of after", "wgmma_loop.h", "    if (TMA_A) zero_rows(stage,",
+       "    named_sync(BARRIER_CONSUMERS, CONSUMER_THREADS);\n    if (TMA_A) zero_rows(stage,", GG_DW, DY_X,
+       .find_2 = "    fence_proxy_async();\n    named_sync(BARRIER_CONSUMERS, CONSUMER_THREADS);",
+       .replace_2 = "    fence_proxy_async();"),
+    WG("tail zeroed behind its products", "wgmma_loop.h",
+       "        if (ZEROES_TAIL && last_rows % 16) zero_tail(c, stage, last_rows);\n", "", GG_DW, DY_X,
+       .find_2 = "steps == 1 && k == 0);\n",
+       .replace_2 = "steps == 1 && k == 0);\n"
+                    "        if (ZEROES_TAIL && last_rows % 16) zero_tail(c, stage, last_rows);\n"),
+    WG("tail zeroed before its stage is full", "wgmma_loop.h",
+       "        u32 stage = next_stage(c, at);\n        if (ZEROES_TAIL && last_rows % 16) zero_tail(c, "
+       "stage, last_rows);\n",
+       "        if (ZEROES_TAIL && last_rows % 16) zero_tail(c, c->ring + at->slot * STAGE_BYTES, "
+       "last_rows);\n"
+       "        u32 stage = next_stage(c, at);\n",
+       GG_DW, DY_X),
+    WG("tail of the stage after zeroed", "wgmma_loop.h", "zero_tail(c, stage, last_rows);",
+       "zero_tail(c, c->ring + (at->slot + 1) % NUM_STAGES * STAGE_BYTES, last_rows);", GG_DW, DY_X),
+    WG("the wrong 16 rows of a tail zeroed", "wgmma_loop.h", "zero_tail(c, stage, last_rows);",
+       "zero_tail(c, stage, last_rows + 16);", GG_DW, DY_X),
+    WG("no commit of the last step's products", "wgmma_loop.h", "wgmma_commit();",
+       "if (end - begin > 1) wgmma_commit();", GG_DW, DY_X),
+    WG("last step's products not awaited before its stage goes back", "wgmma_loop.h", LAST_WAIT_DW,
+       "if (whole", GG_DW, DY_X, .find_2 = "send_piece(p, c, out, i, buffer);\n    }\n}",
+       .replace_2 = "send_piece(p, c, out, i, buffer);\n    }\n    wgmma_wait(0);\n}"),
+    WG("last step's stage released before the wgmma wait", "wgmma_loop.h", LAST_WAIT_DW,
+       "if (steps > 0) release_stage(c, at->slot);\n            wgmma_wait(0);\n            if (whole", GG_DW,
+       DY_X, .find_2 = "                release_stage(c, at->slot);\n", .replace_2 = ""),
+    WG("stage before the last step's released before the wgmma wait", "wgmma_loop.h",
+       "            wgmma_wait(0);\n            if (whole > 0) release_stage(c, previous);",
+       "            if (whole > 0) release_stage(c, previous);\n            wgmma_wait(0);", GG_DW, DY_X),
+    WG("stage before the last step's released twice, the last step's never", "wgmma_loop.h",
+       "release_stage(c, at->slot);\n                ring_advance(at);",
+       "release_stage(c, previous);\n                ring_advance(at);", GG_DW, DY_X),
+    WG("last step's stage released under the next one's number", "wgmma_loop.h",
+       "release_stage(c, at->slot);\n                ring_advance(at);",
+       "ring_advance(at);\n                release_stage(c, at->slot);", GG_DW, DY_X),
+    WG("last step's wait behind a piece that no share has", "wgmma_loop.h", "if (i == SHARE_PIECES / 2)",
+       "if (i == SHARE_PIECES)", GG_DW, DY_X),
+    WG("ring does not go on behind the last step", "wgmma_loop.h",
+       "release_stage(c, at->slot);\n                ring_advance(at);", "release_stage(c, at->slot);", GG_DW,
+       DY_X),
     /* --- wgmma: the producer --- */
     WG_EACH("no empty-slot wait", "wgmma_producer.h", "mbarrier_wait(empty + 8 * at.slot, at.parity ^ 1);",
             "", X_W, DY_W, DY_X),
@@ -136,24 +208,49 @@ static const row rows[] = {
     WG("cp.async arrive on another stage's barrier", "wgmma_producer.h",
        "cp_async_commit_arrive(full + 8 * at.slot);", "cp_async_commit_arrive(full);", GG_FORWARD, 0),
     WG("no final cp.async wait", "wgmma_producer.h", "    cp_async_wait(0);", "", GG_FORWARD, 0),
-    WG_EACH("expect_tx too small", "wgmma_producer.h", "+ TMA_B * B_TILE_BYTES)",
-            "+ TMA_B * B_TILE_BYTES / 2)", X_W, DY_W, DY_X),
-    /* --- wgmma: the epilogue --- */
-    WG_EACH("tail store unguarded", "wgmma.cu", "row + r < tile->row_limit && col", "col", 0, 0, 0),
-    WG_EACH("no barrier before staging", "wgmma.cu",
-            "            named_sync(BARRIER_GROUP + group, GROUP_THREADS);\n            stage_piece",
-            "            stage_piece", GG_TMA_STORE, GG_TMA_STORE, GG_TMA_STORE),
-    WG_EACH("no barrier after staging", "wgmma.cu",
-            "            named_sync(BARRIER_GROUP + group, GROUP_THREADS);\n            store_piece",
-            "            store_piece", GG_TMA_STORE, GG_TMA_STORE, GG_TMA_STORE),
-    WG_EACH("no proxy fence before the TMA store", "wgmma.cu", "            fence_proxy_async();", "",
+    WG_EACH("expect_tx too small", "wgmma_producer.h", "TMA_B * used_rows_b * used_cols_b * 2",
+            "TMA_B * used_rows_b * used_cols_b", X_W, DY_W, DY_X),
+    /* --- wgmma: the tile before on its way out --- */
+    WG_EACH("tail store unguarded", "wgmma_output.h", "inside && row + (u32)r < out->row_limit", "inside", 0,
+            0, 0),
+    WG_EACH("no barrier between the wait for reads and the next staging", "wgmma_output.h",
+            READS_THEN_BARRIER, BARRIER_THEN_READS, GG_TMA_STORE, GG_TMA_STORE, GG_TMA_STORE),
+    WG_EACH("no barrier after staging", "wgmma_output.h", GROUP_BARRIER, "", GG_TMA_STORE, GG_TMA_STORE,
+            GG_TMA_STORE),
+    WG_EACH("no barrier after staging for the threads", "wgmma_output.h", GROUP_BARRIER, "", 0, 0, 0),
+    WG_EACH("no proxy fence before the TMA store", "wgmma_output.h", "    fence_proxy_async();", "",
             GG_TMA_STORE, GG_TMA_STORE, GG_TMA_STORE),
-    WG("staging buffers reused one store early", "wgmma.cu", "tma_store_wait_read(1);",
-       "tma_store_wait_read(2);", GG_FORWARD, GG_TMA_STORE),
-    WG("no commit of the TMA stores", "wgmma.cu", "tma_store_commit();", "(void)0;", GG_FORWARD,
+    WG_EACH("staging buffers reused one store early", "wgmma_output.h", READ_WAIT,
+            "tma_store_wait_read(PIECES - 1);", GG_TMA_STORE, GG_TMA_STORE, GG_TMA_STORE),
+    WG("staging buffers, four, reused one store early", "wgmma_output.h", READ_WAIT,
+       "tma_store_wait_read(PIECES - 1);", GG_FORWARD, GG_TMA_STORE, .block_m = 128),
+    WG("staging buffers, four, reused one store early", "wgmma_output.h", READ_WAIT,
+       "tma_store_wait_read(PIECES - 1);", GG_DX, GG_TMA_STORE, .cols = 256),
+    WG("staging buffers, four, reused one store early", "wgmma_output.h", READ_WAIT,
+       "tma_store_wait_read(PIECES - 1);", GG_DW, GG_TMA_STORE, .cols = 256),
+    WG_EACH("no wait for the TMA stores' reads", "wgmma_output.h", "    if (c->thread == 0) " READ_WAIT, "",
+            GG_TMA_STORE, GG_TMA_STORE, GG_TMA_STORE),
+    WG("next piece staged a barrier early, TMA stores", "wgmma_output.h", STAGES, STAGES_AHEAD, GG_FORWARD,
        GG_TMA_STORE),
-    WG("no wait for the last TMA stores", "wgmma.cu", "    if (thread == 0) tma_store_wait_read(0);", "",
-       GG_DW, GG_TMA_STORE),
+    WG("next piece staged a barrier early, TMA stores", "wgmma_output.h", STAGES, STAGES_AHEAD, GG_DX,
+       GG_TMA_STORE),
+    WG("next piece staged a barrier early, TMA stores", "wgmma_output.h", STAGES, STAGES_AHEAD, GG_DW,
+       GG_TMA_STORE, .cols = 128),
+    WG("next piece staged a barrier early", "wgmma_output.h", STAGES, STAGES_AHEAD, GG_FORWARD, 0),
+    WG("next piece staged a barrier early", "wgmma_output.h", STAGES, STAGES_AHEAD, GG_DX, 0),
+    WG("no commit of the TMA stores", "wgmma_output.h", "tma_store_commit();", "(void)0;", GG_FORWARD,
+       GG_TMA_STORE),
+    WG("no wait for the last TMA stores", "wgmma.cu", LAST_READS, "", GG_FORWARD, GG_TMA_STORE,
+       .block_m = 128),
+    WG("no wait for the last TMA stores", "wgmma.cu", LAST_READS, "", GG_DX, GG_TMA_STORE, .block_m = 128),
+    WG("no wait for the last TMA stores", "wgmma.cu", LAST_READS, "", GG_DW, GG_TMA_STORE),
+    WG("last TMA stores awaited but for one", "wgmma.cu", "tma_store_wait_read(0);",
+       "tma_store_wait_read(1);", GG_DW, GG_TMA_STORE),
+    WG("last pieces awaited before they are sent", "wgmma.cu",
+       "    UNROLL for (int i = 0; i < SHARE_PIECES; i++) send_piece(p, c, &out, i, &buffer);\n", "", GG_DW,
+       GG_TMA_STORE, .find_2 = "tma_store_wait_read(0);\n#endif",
+       .replace_2 = "tma_store_wait_read(0);\n#endif\n    UNROLL for (int i = 0; i < SHARE_PIECES; i++) "
+                    "send_piece(p, c, &out, i, &buffer);"),
     /* --- narrowed, moved, doubled, and faults of the first, the last or the second time only --- */
     SYNC("barrier of each warp alone", "mma_sync.cu", "block_sync(); /* this stage",
          "warp_sync(); /* this stage", GG_FORWARD, 0),
@@ -211,34 +308,57 @@ static const row rows[] = {
          "walk->tile += gridDim.x - 1;", GG_FORWARD, 0),
     SYNC("output written over an input", "epilogue.h", "p->out + (i64)tile->expert * p->N * p->K : p->out;",
          "p->out + (i64)tile->expert * p->N * p->K : (u16 *)p->a;", GG_FORWARD, 0),
-    WG("no wgmma.fence in a tile's first step", "wgmma_loop.h", "wgmma_fence();", "if (s > 0) wgmma_fence();",
-       GG_FORWARD, X_W),
-    WG("commit after the wait", "wgmma_loop.h", "        wgmma_commit();\n        wgmma_wait(1);",
-       "        wgmma_wait(1);\n        wgmma_commit();", GG_FORWARD, X_W),
+    WG("no wgmma.fence in a tile's first step", "wgmma_loop.h", "wgmma_fence();",
+       "if (!first) wgmma_fence();", GG_FORWARD, X_W),
+    WG("commit after the wait", "wgmma_loop.h", "wgmma_commit();", "", GG_FORWARD, X_W,
+       .find_2 = "    wgmma_wait(1);", .replace_2 = "    wgmma_wait(1);\n    wgmma_commit();"),
     WG("no commit in a tile's last step", "wgmma_loop.h", "wgmma_commit();",
-       "if (s + 1 < steps) wgmma_commit();", GG_DX, DY_W),
-    WG("last wgmma wait one group short", "wgmma_loop.h", "    wgmma_wait(0);", "    wgmma_wait(1);", GG_DW,
-       DY_X),
-    WG("stage released twice by every warp", "wgmma.cu", "if (thread % 32 == 0) mbarrier_arrive",
-       "if (thread % 16 == 0) mbarrier_arrive", GG_FORWARD, X_W),
-    WG("released stage named one late", "wgmma_loop.h",
-       "        previous = at->slot;\n        ring_advance(at);",
-       "        ring_advance(at);\n        previous = at->slot;", GG_FORWARD, X_W),
+       "if (end - begin > 1) wgmma_commit();", GG_DX, DY_W,
+       .find_2 = "        multiply_step(c, acc, at, &previous, width, s == 0);",
+       .replace_2 = "        if (s + 1 < whole) {\n"
+                    "            multiply_step(c, acc, at, &previous, width, s == 0);\n"
+                    "        } else {\n"
+                    "            u32 stage = next_stage(c, at);\n"
+                    "            for (int k = 0; k < STEP / 16; k++)\n"
+                    "                multiply(c, acc, stage, width, k, k + 1, 0);\n"
+                    "            wgmma_wait(1);\n"
+                    "            release_stage(c, previous);\n"
+                    "            previous = at->slot;\n"
+                    "            ring_advance(at);\n"
+                    "        }"),
+    WG("last wgmma wait one group short", "wgmma_loop.h", LAST_WAIT, "wgmma_wait(1);\n        release_stage",
+       GG_FORWARD, X_W),
+    WG("last wgmma wait one group short", "wgmma_loop.h", LAST_WAIT_DW,
+       "wgmma_wait(1);\n            if (whole", GG_DW, DY_X),
+    WG("stage released twice by every warp", "wgmma_loop.h", RELEASES,
+       "if (c->thread % 16 == 0) mbarrier_arrive", GG_FORWARD, X_W),
+    WG("released stage named one late", "wgmma_loop.h", "    *previous = at->slot;\n    ring_advance(at);",
+       "    ring_advance(at);\n    *previous = at->slot;", GG_FORWARD, X_W),
     WG("last stage of a tile never released", "wgmma_loop.h",
-       "    if (steps > 0) release_stage(empty, previous, thread);", "", GG_DX, DY_W),
-    WG("first stage of a tile never released", "wgmma_loop.h", "if (s > 0) release_stage",
-       "if (s > 1) release_stage", GG_DW, DY_X),
+       "        wgmma_wait(0);\n        release_stage(c, previous);", "        wgmma_wait(0);", GG_DX, DY_W),
+    WG("last stage of a tile never released", "wgmma_loop.h", "                release_stage(c, at->slot);\n",
+       "", GG_DW, DY_X),
+    WG("last stage but one of a tile never released", "wgmma_loop.h",
+       "            if (whole > 0) release_stage(c, previous);\n", "", GG_DW, DY_X),
+    WG("first stage of a tile never released", "wgmma_loop.h", "if (!first) release_stage(c, *previous);",
+       "if (!first && *previous < NUM_STAGES) release_stage(c, *previous);", GG_DW, DY_X,
+       .find_2 = "    *previous = at->slot;", .replace_2 = "    *previous = first ? NUM_STAGES : at->slot;"),
     WG("consumer's ring begins anew with every tile", "wgmma.cu",
-       "        i64 steps = tile_steps(p, &tile);\n",
-       "        i64 steps = tile_steps(p, &tile);\n        at.slot = at.parity = 0;\n", GG_FORWARD, X_W),
-    WG("full-barrier wait by one warp of the group", "wgmma_loop.h",
-       "mbarrier_wait(full + 8 * at->slot, at->parity);",
-       "if (thread % 128 < 32) mbarrier_wait(full + 8 * at->slot, at->parity);", GG_FORWARD, X_W),
+       "        int steps = tile_steps(p, &tile);\n",
+       "        int steps = tile_steps(p, &tile);\n        at.slot = at.parity = 0;\n", GG_FORWARD, X_W),
+    WG("full-barrier wait by one warp of the group", "wgmma_loop.h", FULL_WAIT,
+       "if (c->thread < 32) " FULL_WAIT, GG_FORWARD, X_W),
     WG("no full-barrier wait in a tile's last step", "wgmma_loop.h",
-       "mbarrier_wait(full + 8 * at->slot, at->parity);",
-       "if (s + 1 < steps) mbarrier_wait(full + 8 * at->slot, at->parity);", GG_DX, DY_W),
+       "    u32 stage = next_stage(c, at);\n    multiply(",
+       "    u32 stage = width < 0 ? c->ring + at->slot * STAGE_BYTES : next_stage(c, at);\n"
+       "    width = width < 0 ? -width : width;\n    multiply(",
+       GG_DX, DY_W, .find_2 = "multiply_step(c, acc, at, &previous, width, s == 0);",
+       .replace_2 = "multiply_step(c, acc, at, &previous, s + 1 < whole ? width : -width, s == 0);"),
+    WG("no full-barrier wait in a tile's last step", "wgmma_loop.h",
+       "u32 stage = next_stage(c, at);\n        if (ZEROES_TAIL",
+       "u32 stage = c->ring + at->slot * STAGE_BYTES;\n        if (ZEROES_TAIL", GG_DW, DY_X),
     WG("proxy fence after cp.async by one lane of a warp", "wgmma_loop.h", "if (CP_ASYNC_LOADS) fence",
-       "if (CP_ASYNC_LOADS && thread % 32 == 0) fence", GG_FORWARD, 0),
+       "if (CP_ASYNC_LOADS && c->thread % 32 == 0) fence", GG_FORWARD, 0),
     WG("empty-slot wait on the slot before", "wgmma_producer.h",
        "mbarrier_wait(empty + 8 * at.slot, at.parity ^ 1);",
        "mbarrier_wait(empty + 8 * ((at.slot + NUM_STAGES - 1) % NUM_STAGES), at.parity ^ 1);", GG_FORWARD,
@@ -246,45 +366,69 @@ static const row rows[] = {
     WG("no empty-slot wait in a tile's first step", "wgmma_producer.h",
        "mbarrier_wait(empty + 8 * at.slot, at.parity ^ 1);",
        "if (s > 0) mbarrier_wait(empty + 8 * at.slot, at.parity ^ 1);", GG_DX, DY_W),
-    WG("zeroing a tail waits for more threads than consume", "wgmma.cu",
+    WG("zeroing a tail waits for more threads than consume", "wgmma_loop.h",
        "named_sync(BARRIER_CONSUMERS, CONSUMER_THREADS);",
        "named_sync(BARRIER_CONSUMERS, CONSUMER_THREADS + GROUP_THREADS);", GG_DW, DY_X),
-    WG("staged over one buffer of the two", "wgmma.cu", "(*pieces & 1) * PIECE_BYTES",
-       "(*pieces & 0) * PIECE_BYTES", GG_FORWARD, GG_TMA_STORE),
+    WG("every piece staged in one buffer", "wgmma_output.h", NEXT_BUFFER, "", GG_FORWARD, GG_TMA_STORE),
+    WG("every piece staged in one buffer", "wgmma_output.h", NEXT_BUFFER, "", GG_DX, 0),
+    WG("one of four staging buffers left out", "wgmma_output.h", "*buffer + 1 == PIECES ?",
+       "*buffer + 1 == PIECES - 1 ?", GG_FORWARD, GG_TMA_STORE, .block_m = 128),
     WG("staging buffers begin anew with every tile", "wgmma.cu",
-       "        i64 steps = tile_steps(p, &tile);\n",
-       "        i64 steps = tile_steps(p, &tile);\n        pieces = 0;\n", GG_DW, GG_TMA_STORE),
-    WG("proxy fence by one thread for all", "wgmma.cu", "            fence_proxy_async();",
-       "            if (thread == 0) fence_proxy_async();", GG_FORWARD, GG_TMA_STORE),
-    WG("TMA store by a thread that does not commit", "wgmma.cu", "if (by_tma && thread == 0)",
-       "if (by_tma && thread == 32)", GG_FORWARD, GG_TMA_STORE),
-    WG("wait for TMA stores by another thread", "wgmma.cu", "if (thread == 0) tma_store_wait_read(1);",
-       "if (thread == 1) tma_store_wait_read(1);", GG_DX, GG_TMA_STORE),
-    WG("commit only where a piece goes by TMA", "wgmma.cu",
-       "            if (thread == 0)\n                tma_store_commit();",
-       "            if (thread == 0 && tile->row + 64 <= tile->row_limit)\n                "
-       "tma_store_commit();",
-       GG_FORWARD, GG_TMA_STORE),
-    WG_8_WARPS("both consumers on one named barrier", "wgmma.cu",
-               "named_sync(BARRIER_GROUP + group, GROUP_THREADS);\n            stage_piece",
-               "named_sync(BARRIER_GROUP, GROUP_THREADS);\n            stage_piece", GG_FORWARD,
+       "        int steps = tile_steps(p, &tile);\n",
+       "        int steps = tile_steps(p, &tile);\n        buffer = 0;\n", GG_DW, GG_TMA_STORE),
+    WG("barrier of each warp alone after staging", "wgmma_output.h", GROUP_BARRIER, "warp_sync();",
+       GG_FORWARD, 0),
+    WG("barrier before staging instead of after", "wgmma_output.h", STAGES, GROUP_BARRIER "\n    " STAGES,
+       GG_DX, GG_TMA_STORE, .find_2 = "#endif\n    " GROUP_BARRIER, .replace_2 = "#endif\n"),
+    WG("no barrier after staging a tile's first piece", "wgmma_output.h", GROUP_BARRIER,
+       "if (i > 0) " GROUP_BARRIER, GG_FORWARD, GG_TMA_STORE, .cols = 256),
+    WG("proxy fence by one thread for all", "wgmma_output.h", "    fence_proxy_async();",
+       "    if (c->thread == 0) fence_proxy_async();", GG_FORWARD, GG_TMA_STORE),
+    WG("proxy fence before staging instead of after", "wgmma_output.h", STAGES,
+       "fence_proxy_async();\n    " STAGES, GG_DX, GG_TMA_STORE,
+       .find_2 = "#if TMA_STORE\n    fence_proxy_async();", .replace_2 = "#if TMA_STORE"),
+    WG("TMA store by a thread that does not commit", "wgmma_output.h", "if (by_tma && c->thread == 0)",
+       "if (by_tma && c->thread == 32)", GG_FORWARD, GG_TMA_STORE),
+    WG("two threads store by TMA", "wgmma_output.h", "if (by_tma && c->thread == 0)",
+       "if (by_tma && c->thread < 2)", GG_DW, GG_TMA_STORE),
+    WG("wait for TMA stores by another thread", "wgmma_output.h", "if (c->thread == 0) " READ_WAIT,
+       "if (c->thread == 1) " READ_WAIT, GG_DX, GG_TMA_STORE),
+    WG("no wait for the TMA stores' reads in a tile's last piece", "wgmma_output.h",
+       "if (c->thread == 0) " READ_WAIT, "if (c->thread == 0 && i + 1 < SHARE_PIECES) " READ_WAIT, GG_DX,
+       GG_TMA_STORE),
+    WG("commit only where a piece goes by TMA, four buffers", "wgmma_output.h",
+       "if (c->thread == 0) tma_store_commit();", COMMIT_IF_BY_TMA, GG_FORWARD, GG_TMA_STORE, .block_m = 128),
+    WG("row numbers handed round by the lanes that store", "wgmma_output.h",
+       "place = shuffle(out->place[at], owner);",
+       "if (inside && row + (u32)r < out->row_limit) place = shuffle(out->place[at], owner);", GG_FORWARD, 0,
+       .fusions = GG_PERMUTE_Y),
+    WG_8_WARPS("both consumers on one named barrier", "wgmma_output.h", GROUP_BARRIER,
+               "named_sync(BARRIER_GROUP, GROUP_THREADS);", GG_FORWARD, GG_TMA_STORE),
+    WG_8_WARPS("both consumers stage in one's buffers", "wgmma.cu",
+               "STAGED_OFFSET + (u32)group * PIECES * PIECE_BYTES", "STAGED_OFFSET", GG_FORWARD,
+               GG_TMA_STORE),
+    WG_8_WARPS("a consumer's buffers reach into the next one's", "wgmma.cu",
+               "(u32)group * PIECES * PIECE_BYTES", "(u32)group * (PIECES - 1) * PIECE_BYTES", GG_DW,
                GG_TMA_STORE),
     WG_8_WARPS("a consumer's barrier has the number of all consumers'", "wgmma_tile.h",
                "#define BARRIER_GROUP 2", "#define BARRIER_GROUP 1", GG_DW, DY_X),
-    WG_8_WARPS("consumers zero a tail without each other", "wgmma.cu",
-               "named_sync(BARRIER_CONSUMERS, CONSUMER_THREADS);",
-               "named_sync(BARRIER_GROUP + thread / GROUP_THREADS, GROUP_THREADS);", GG_DW, DY_X),
+    WG_8_WARPS("consumers zero a tail without each other", "wgmma_loop.h",
+               "named_sync(BARRIER_CONSUMERS, CONSUMER_THREADS);", GROUP_BARRIER, GG_DW, DY_X),
+    WG_8_WARPS("both consumers zero one half of a tail", "wgmma_loop.h",
+               "thread = c->group * GROUP_THREADS + c->thread;", "thread = c->thread;", GG_DW, DY_X),
     WG_8_WARPS("producer keeps its registers", "wgmma.cu", "        setmaxnreg_dec(PRODUCER_REGISTERS);", "",
                GG_FORWARD, X_W),
     WG_8_WARPS("one warp of the producer gives registers back", "wgmma.cu",
                "        setmaxnreg_dec(PRODUCER_REGISTERS);",
                "        if (thread < 32) setmaxnreg_dec(PRODUCER_REGISTERS);", GG_FORWARD, 0),
-    WG_8_WARPS("stage released by one consumer for both", "wgmma.cu", "if (thread % 32 == 0) mbarrier_arrive",
-               "if (thread % 32 == 0 && thread < 128) mbarrier_arrive", GG_DX, DY_W,
+    WG_8_WARPS("consumers take more registers than there are", "wgmma_tile.h", "? 224 : 232)", "? 224 : 240)",
+               GG_DX, DY_W),
+    WG_8_WARPS("stage released by one consumer for both", "wgmma_loop.h", RELEASES,
+               "if (c->thread % 32 == 0 && c->group == 0) mbarrier_arrive", GG_DX, DY_W, .file_2 = "wgmma.cu",
                .find_2 = "mbarrier_init(empty + 8 * s, NUM_WARPS);",
                .replace_2 = "mbarrier_init(empty + 8 * s, NUM_WARPS / 2);"),
     WG("expect_tx of the whole tile where less is loaded", "wgmma_producer.h",
-       "TMA_A * rows_used * A_TILE_COLS * 2", "TMA_A * A_TILE_ROWS * A_TILE_COLS * 2", GG_FORWARD, X_W,
+       "TMA_A * used_rows_a * used_cols_a * 2", "TMA_A * A_TILE_ROWS * A_TILE_COLS * 2", GG_FORWARD, X_W,
        .block_m = 128),
 };
 
@@ -314,17 +458,42 @@ static const row controls[] = {
          GG_DX, GG_TMA_STORE),
     SYNC("named barrier of all for the block's", "mma_sync.cu", "block_sync(); /* this stage",
          "named_sync(5, NUM_THREADS); /* this stage", GG_DW, DY_X),
-    WG("every lane releases", "wgmma.cu", "if (thread % 32 == 0) mbarrier_arrive", "mbarrier_arrive",
-       GG_FORWARD, X_W, .find_2 = "mbarrier_init(empty + 8 * s, NUM_WARPS);",
+    WG("every lane releases", "wgmma_loop.h", RELEASES, "mbarrier_arrive", GG_FORWARD, X_W,
+       .file_2 = "wgmma.cu", .find_2 = "mbarrier_init(empty + 8 * s, NUM_WARPS);",
        .replace_2 = "mbarrier_init(empty + 8 * s, NUM_WARPS * 32);"),
-    WG("empty groups of wgmma", "wgmma_loop.h", "        wgmma_commit();\n        wgmma_wait(1);",
-       "        wgmma_commit();\n        wgmma_commit();\n        wgmma_wait(2);", GG_DX, DY_W),
+    WG("empty groups of wgmma", "wgmma_loop.h", "wgmma_commit();", "wgmma_commit(); wgmma_commit();", GG_DX,
+       DY_W, .find_2 = "wgmma_wait(1);", .replace_2 = "wgmma_wait(2);"),
     WG("wgmma waited for in every step", "wgmma_loop.h", "wgmma_wait(1);", "wgmma_wait(0);", GG_DW, DY_X),
-    WG("every thread commits", "wgmma.cu",
-       "            if (thread == 0)\n                tma_store_commit();", "            tma_store_commit();",
-       GG_FORWARD, GG_TMA_STORE),
+    WG("every thread commits", "wgmma_output.h", "if (c->thread == 0) tma_store_commit();",
+       "tma_store_commit();", GG_FORWARD, GG_TMA_STORE),
+    WG("commit only where a piece goes by TMA, two buffers", "wgmma_output.h",
+       "if (c->thread == 0) tma_store_commit();", COMMIT_IF_BY_TMA, GG_FORWARD, GG_TMA_STORE),
+    WG("waits for the stores themselves", "wgmma_output.h", READ_WAIT, "tma_store_wait(0);", GG_DW,
+       GG_TMA_STORE),
     WG("the last consumer thread initialises", "wgmma.cu", "if (threadIdx.x == 0) {",
        "if (threadIdx.x == CONSUMER_THREADS - 1) {", GG_FORWARD, X_W),
+    WG("last step's stages released in the other order", "wgmma_loop.h",
+       "            if (whole > 0) release_stage(c, previous);\n", "", GG_DW, DY_X,
+       .find_2 = "release_stage(c, at->slot);\n",
+       .replace_2 =
+           "release_stage(c, at->slot);\n                if (whole > 0) release_stage(c, previous);\n"),
+    WG("last step's products as one group", "wgmma_loop.h", "wgmma_commit();",
+       "if (end - begin > 1) wgmma_commit();", GG_DW, DY_X, .find_2 = "steps == 1 && k == 0);\n",
+       .replace_2 = "steps == 1 && k == 0);\n        wgmma_commit();\n"),
+    WG("last step's wait before all pieces", "wgmma_loop.h", "if (i == SHARE_PIECES / 2)", "if (i == 0)",
+       GG_DW, DY_X | GG_TMA_STORE),
+    WG("proxy fence behind the barrier of the tail", "wgmma_loop.h",
+       "    fence_proxy_async();\n    named_sync(BARRIER_CONSUMERS, CONSUMER_THREADS);",
+       "    named_sync(BARRIER_CONSUMERS, CONSUMER_THREADS);\n    fence_proxy_async();", GG_DW, DY_X),
+    WG("barrier of each warp alone where it stores what it staged", "wgmma_output.h", GROUP_BARRIER,
+       "warp_sync();", GG_DW, 0),
+    WG("wait for all TMA stores' reads", "wgmma_output.h", READ_WAIT, "tma_store_wait_read(0);", GG_FORWARD,
+       GG_TMA_STORE, .block_m = 128),
+    WG("two barriers a piece", "wgmma_output.h", STAGES, GROUP_BARRIER "\n    " STAGES, GG_DW, GG_TMA_STORE),
+    WG("as shipped, four staging buffers", "wgmma_output.h", READ_WAIT,
+       "tma_store_wait_read(SHARE_PIECES - 2);", GG_FORWARD, X_W | GG_TMA_STORE, .block_m = 128),
+    WG("as shipped, columns are q", "wgmma_output.h", READ_WAIT, "tma_store_wait_read(SHARE_PIECES - 2);",
+       GG_DX, DY_W | GG_TMA_STORE, .cols = 256),
     WG_8_WARPS("as shipped, with two consumers", "wgmma.cu", "mbarrier_init(empty + 8 * s, NUM_WARPS);",
                "mbarrier_init(empty + 8 * s, CONSUMERS * 4);", GG_DW, DY_X),
 };
@@ -347,7 +516,8 @@ static gg_plan plan_of(rig *r, const row *m) {
     if (m->mainloop == GG_WGMMA && m->op == GG_DX) config.block_n = 64, config.block_k = 128;
     if (m->mainloop == GG_WGMMA && m->op == GG_DW)
         config.block_m = 64, config.block_n = m->warps == 8 ? 128 : 64;
-    gg_problem problem = rig_problem(r, &shape, m->op, 0, GG_BF16);
+    if (m->cols) *(m->op == GG_FORWARD ? &config.block_n : &config.block_k) = m->cols;
+    gg_problem problem = rig_problem(r, &shape, m->op, m->fusions, GG_BF16);
     if (checked_variant.plan_make(&problem, &config, gg_get_device(r->context), &plan, reason))
         fail_msg("%s: %s", m->fault, reason);
     return plan;
@@ -355,25 +525,33 @@ static gg_plan plan_of(rig *r, const row *m) {
 
 static const char *const op_words[] = {[GG_FORWARD] = "forward", [GG_DX] = "dX", [GG_DW] = "dW"};
 
-/* One change of m's file in mutant_sources; the text is owned by the caller. */
-static char *patch(const row *m, const char *find, const char *replace) {
+/* One change of a file in mutant_sources, and the new text, owned by the caller; NULL: a text that no longer fits. */
+static char *patch(const row *m, const char *name, const char *find, const char *replace) {
     char error[512];
-    for (gg_source_file *file = mutant_sources; file->name; file++) {
-        if (strcmp(file->name, m->file)) continue;
-        const mutant change = {.name = m->fault, .file = m->file, .find = find, .replace = replace};
-        char *patched = mutant_apply(&change, file->text, error);
-        if (!patched) fail_msg("%s", error);
+    const mutant change = {.name = m->fault, .file = name, .find = find, .replace = replace};
+    gg_source_file *file = mutant_sources;
+    while (file->name && strcmp(file->name, name)) file++;
+    if (!file->name) fail_msg("%s: no file '%s'", m->fault, name);
+    char *patched = mutant_apply(&change, file->text, error);
+    if (patched)
         file->text = patched;
-        return patched;
-    }
-    fail_msg("%s: no file '%s'", m->fault, m->file);
-    return NULL;
+    else
+        print_error("%s\n", error);
+    return patched;
+}
+
+/* Both changes; false if one does not fit. */
+static bool patch_row(const row *m, char *texts[2]) {
+    use_sources();
+    texts[0] = patch(m, m->file, m->find, m->replace);
+    texts[1] = m->find_2 ? patch(m, m->file_2 ? m->file_2 : m->file, m->find_2, m->replace_2) : NULL;
+    return texts[0] && (texts[1] || !m->find_2);
 }
 
 /* Of how many seeds the checker reports the row; the first report goes to `first`. */
 static int count_caught(rig *r, const row *m, char first[GG_ERROR_SIZE]) {
-    use_sources();
-    char *once = patch(m, m->find, m->replace), *twice = m->find_2 ? patch(m, m->find_2, m->replace_2) : NULL;
+    char *texts[2];
+    if (!patch_row(m, texts)) fail();
     gg_plan plan = plan_of(r, m);
     int caught = 0;
     *first = '\0';
@@ -383,8 +561,8 @@ static int count_caught(rig *r, const row *m, char first[GG_ERROR_SIZE]) {
         if (status && !*first) snprintf(first, GG_ERROR_SIZE, "%s", gg_error(r->context));
         caught += status != GG_OK;
     }
-    free(once);
-    free(twice);
+    free(texts[0]);
+    free(texts[1]);
     return caught;
 }
 
@@ -455,6 +633,20 @@ static void check_table(const int *caught) {
     free(made);
 }
 
+/* All rows that the kernels have left behind, before the long run. */
+static void test_rows_fit(void **state) {
+    (void)state;
+    bool fit = true;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows + sizeof controls / sizeof *controls; i++) {
+        char *texts[2];
+        const row *m = i < sizeof rows / sizeof *rows ? &rows[i] : &controls[i - sizeof rows / sizeof *rows];
+        fit &= patch_row(m, texts);
+        free(texts[0]);
+        free(texts[1]);
+    }
+    assert_true(fit);
+}
+
 static void test_mutants(void **state) {
     (void)state;
     static int caught[sizeof rows / sizeof *rows];
@@ -470,6 +662,7 @@ static void test_controls(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_mutants), cmocka_unit_test(test_controls)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows_fit), cmocka_unit_test(test_mutants),
+                                       cmocka_unit_test(test_controls)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
