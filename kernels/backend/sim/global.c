@@ -2,6 +2,7 @@
  * and the atomics and flags through which blocks wait for each other. */
 #include "order.h"
 
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -113,6 +114,13 @@ void gg_sim_global(gg_sim *sim, const void *address, size_t bytes, gg_sim_global
     if (sim->race) check(sim, item, &a);
 }
 
+/* A parameter of the launch, or a constant of the kernel's code. */
+static bool is_constant(const gg_sim_device *device, const void *address) {
+    Dl_info info;
+    return (uintptr_t)address - (uintptr_t)device->params < device->spec->params_bytes ||
+           dladdr(address, &info);
+}
+
 void gg_sim_plain_global(gg_sim *sim, const void *address, size_t bytes, bool write, const void *pc) {
     gg_sim_allocation *item = gg_sim_memory_find(&sim->device->memory, address);
     const access a = {.address = address,
@@ -120,8 +128,8 @@ void gg_sim_plain_global(gg_sim *sim, const void *address, size_t bytes, bool wr
                       .kind = write ? GG_SIM_GLOBAL_WRITE : GG_SIM_GLOBAL_READ,
                       .what = write ? "store" : "load",
                       .pc = pc};
-    if (!item) return; /* parameters, constants; and what is nowhere faults by itself */
-    if (!gg_sim_memory_holds(&sim->device->memory, address, bytes)) refuse_outside(sim, &a);
+    if (!item && !write && is_constant(sim->device, address)) return;
+    if (!item || !gg_sim_memory_holds(&sim->device->memory, address, bytes)) refuse_outside(sim, &a);
     check(sim, item, &a);
 }
 
