@@ -142,15 +142,34 @@ static gg_status draw_empty_mid(const draw *d) {
     return uniform(d, (d->E - empty_experts(d)) / 2, empty_experts(d));
 }
 
-static gg_status draw_edge(const draw *d) {
-    static const int sizes[] = {31, 32, 33, 63, 64, 65, 127, 128, 129, 0, 1};
+/* Experts take `sizes` in turn while slots last, the last expert takes the rest. */
+static gg_status draw_sizes(const draw *d, const int *sizes, size_t count) {
     const int64_t M = d->T * d->topk;
     int64_t at = 0;
     for (int32_t e = 0; e < d->E; e++) {
-        int64_t size = e == d->E - 1 ? M : sizes[(size_t)e % (sizeof sizes / sizeof *sizes)];
+        int64_t size = e == d->E - 1 ? M : sizes[(size_t)e % count];
         for (; size > 0 && at < M; size--) d->choices[at++] = e;
     }
     return shuffle(d, M, 1);
+}
+static gg_status draw_edge(const draw *d) {
+    static const int sizes[] = {31, 32, 33, 63, 64, 65, 127, 128, 129, 0, 1};
+    return draw_sizes(d, sizes, sizeof sizes / sizeof *sizes);
+}
+static gg_status draw_wide(const draw *d) {
+    static const int sizes[] = {256, 0, 0, 255, 1, 257, 2};
+    return draw_sizes(d, sizes, sizeof sizes / sizeof *sizes);
+}
+
+static gg_status draw_sorted(const draw *d) {
+    const int64_t M = d->T * d->topk;
+    for (int64_t i = 0; i < M; i++) d->choices[i] = (int32_t)(i * d->E / M);
+    return GG_OK;
+}
+static gg_status draw_reversed(const draw *d) {
+    const int64_t M = d->T * d->topk;
+    for (int64_t i = 0; i < M; i++) d->choices[i] = d->E - 1 - (int32_t)(i * d->E / M);
+    return GG_OK;
 }
 
 gg_status mg_routing_make(int64_t T, int32_t topk, int32_t E, mg_dist dist, int32_t *m_sizes,
@@ -164,6 +183,9 @@ gg_status mg_routing_make(int64_t T, int32_t topk, int32_t E, mg_dist dist, int3
         [MG_EMPTY_LAST] = draw_empty_last,
         [MG_EMPTY_MID] = draw_empty_mid,
         [MG_EDGE] = draw_edge,
+        [MG_WIDE] = draw_wide,
+        [MG_SORTED] = draw_sorted,
+        [MG_REVERSED] = draw_reversed,
     };
     const int64_t M = T * topk;
     char name[MG_KEY_SIZE];
