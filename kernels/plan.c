@@ -20,8 +20,9 @@ enum {
     WGMMA_SHORT_BOX = 32,            /* of tokens, of which a tile may need few */
     WGMMA_PIECE_BYTES = 64 * 64 * 2, /* staged output */
     WGMMA_MIN_PIECES =
-        2,               /* staged at once by a consumer warpgroup: one is stored while the next is written */
-    WGMMA_MAX_PIECES = 5 /* more than a share has are no use */
+        2, /* staged at once by a consumer warpgroup: one is stored while the next is written */
+    WGMMA_MANY_ROWS = 256, /* of an expert in dW */
+    WGMMA_MAX_PIECES = 5   /* more than a share has are no use */
 };
 
 /* The operand roles of each op; the twin of device/tile.h. */
@@ -253,8 +254,12 @@ static gg_status plan_wgmma(const gg_problem *p, const gg_config *c, const gg_de
         REFUSE("%d stages of this tile need %lld bytes of shared memory; '%s' has %u a block", c->num_stages,
                (long long)smem, device->name, device->smem_per_block);
     add_tile_macros(p, c, 1, plan);
-    snprintf(plan->macros + strlen(plan->macros), GG_MACROS_SIZE - strlen(plan->macros), " PIECES=%d",
-             (int)pieces);
+    /* In dW not where rows are gathered, which takes the registers, nor where they are so few that a tile has too few
+     * products to store another behind. */
+    bool gathers = p->fusions & (op_roles[p->op].gather_a | op_roles[p->op].gather_b);
+    bool defers = p->op != GG_DW || (!gathers && p->T * p->topk / p->E >= WGMMA_MANY_ROWS);
+    snprintf(plan->macros + strlen(plan->macros), GG_MACROS_SIZE - strlen(plan->macros),
+             " PIECES=%d DEFERS=%d", (int)pieces, defers);
     plan->source = "wgmma.cu";
     plan->threads = (uint32_t)(w + 4) * 32;
     plan->smem_bytes = (uint32_t)smem;
@@ -394,17 +399,18 @@ gg_config gg_default_config(const gg_problem *p, const gg_device *device) {
     if (device->cc == 90) {
         unsigned tma = legal_tma(p, device);
         /* the gathered operand on the side of 128 (device/wgmma_tile.h) */
-        if (p->op == GG_DW)
-            return p->fusions & GG_PERMUTE_X ? config_of_sides(p->op, 256, 128, 4, tma)
-                                             : config_of_sides(p->op, 128, 256, 4, tma);
+        if (p->op == GG_DW) {
+            int stages =
+                rows_per_expert < WGMMA_MANY_ROWS ? 3 : 4; /* fewer leave a share of staged output room */
+            return p->fusions & GG_PERMUTE_X ? config_of_sides(p->op, 256, 128, stages, tma)
+                                             : config_of_sides(p->op, 128, 256, stages, tma);
+        }
         /* few rows: the weights are the traffic, and a short side of tokens leaves them the ring */
         if (rows_per_expert <= 128) return config_of_sides(p->op, 128, 128, 6, tma);
         /* Many rows of large weights: as few rows of tiles as can be. While an expert's weights stay in L2 from one row of
-         * tiles to the next a side of 256 weights is faster, but leaves no registers for scattered stores. */
+         * tiles to the next a side of 256 weights is faster. */
         bool stay = (int64_t)p->N * p->K * 2 <= WEIGHTS_THAT_STAY;
-        if (!stay) return config_of_sides(p->op, 128, 256, 4, tma);
-        return p->fusions & op_roles[p->op].scatter_out ? config_of_sides(p->op, 128, 192, 4, tma)
-                                                        : config_of_sides(p->op, 256, 128, 4, tma);
+        return stay ? config_of_sides(p->op, 256, 128, 4, tma) : config_of_sides(p->op, 128, 256, 4, tma);
     }
     bool small = p->op == GG_DW ? p->N < 128 || p->K < 128 : rows_per_expert <= 64;
     gg_config c = small ? config_of_tile(p->op, 64, 64, 64, 4, 3, legal_tma(p, device))

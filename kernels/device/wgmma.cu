@@ -30,6 +30,10 @@ DEVICE void consume(const gemm_params *p, const consumer *c) {
         out.expert = tile.expert;
         out.width = width;
         find_places(p, c, &out);
+        if (!DEFERS) {
+            send_rest(p, c, &out, 0, &buffer);
+            out.width = 0;
+        }
     }
     send_rest(p, c, &out, 0, &buffer);
 #if TMA_STORE

@@ -120,7 +120,7 @@ DEVICE void multiply_tile(const gemm_params *p, const consumer *c, float acc[M_T
     for (int s = 0; s < whole; s++) {
         multiply_step(c, acc, at, &previous, width, s == 0);
         UNROLL for (int i = 0; i < SHARE_PIECES; i++) {
-            if (i == s) send_piece(p, c, out, i, buffer);
+            if (DEFERS && i == s) send_piece(p, c, out, i, buffer);
         }
     }
     if (OP == OP_DW && steps > 0) {
@@ -131,14 +131,14 @@ DEVICE void multiply_tile(const gemm_params *p, const consumer *c, float acc[M_T
     }
     /* What is left of the tile before, when this one has few steps: behind the products that are still in flight, but in dW,
      * where a tile of few rows is mostly output, only once the stages are back with the producer. */
-    if (OP != OP_DW) send_rest(p, c, out, whole, buffer);
+    if (DEFERS && OP != OP_DW) send_rest(p, c, out, whole, buffer);
     wgmma_wait(0);
     if (whole > 0) release_stage(c, previous);
     if (OP == OP_DW && steps > 0) {
         release_stage(c, at->slot);
         ring_advance(at);
     }
-    if (OP == OP_DW) send_rest(p, c, out, whole, buffer);
+    if (DEFERS && OP == OP_DW) send_rest(p, c, out, whole, buffer);
 }
 
 #endif

@@ -8,7 +8,8 @@
  *   forward    x   ROWS x STEP            w[e] COLS x STEP
  *   dX         dy  ROWS x STEP            w[e] STEP x COLS
  *   dW         dy  STEP x ROWS            x    STEP x COLS
- * Macros beside those of tile.h: NUM_WARPS counts the consumers' warps; PIECES of 64 x 64 that a consumer stages at once.
+ * Macros beside those of tile.h: NUM_WARPS counts the consumers' warps; PIECES of 64 x 64 that a consumer stages at once;
+ * DEFERS 1 where a tile is stored while the next one is multiplied, else before.
  * STEP is 64, the width of a 128-byte swizzle. */
 #ifndef GG_WGMMA_TILE_H
 #define GG_WGMMA_TILE_H
