@@ -75,8 +75,8 @@ DEVICE void produce(const gemm_params *p, u32 ring, u32 full, u32 empty, int thr
         if (steps == 0) continue; /* an expert without rows */
         /* of the tiles of a and b what the output's tile needs */
         int rows_inside = tile_rows_inside(&tile), cols_inside = tile_cols_inside(p, &tile);
-        int used_cols_a = OP == OP_DW ? cover(rows_inside, 64) : STEP;
-        int used_cols_b = OP == OP_FORWARD ? STEP : cover(cols_inside, 64);
+        int used_cols_a = OP == OP_DW ? cover(rows_inside, Q_IS_ROWS ? 64 : P_SHARE) : STEP;
+        int used_cols_b = OP == OP_FORWARD ? STEP : cover(cols_inside, Q_IS_ROWS ? P_SHARE : 64);
         i32 cols_a = OP == OP_FORWARD ? p->K : p->N;
         i64 limit_b = OP == OP_DW ? tile.row_end : p->N;
         const u16 *b = OP == OP_DW ? p->b : p->b + (i64)tile.expert * p->N * p->K;
@@ -101,10 +101,12 @@ DEVICE void produce(const gemm_params *p, u32 ring, u32 full, u32 empty, int thr
             i64 row_b = OP == OP_FORWARD ? tile.col : OP == OP_DX ? along : tile.row_begin + along;
             i32 col_a = OP == OP_DW ? (i32)tile.row : (i32)along;
             i32 col_b = OP == OP_FORWARD ? (i32)along : tile.col;
-            /* of p a warpgroup's 64 rows; of q what the instruction's width may read */
+            /* of p a consumer's share; of q what the instruction's width may read */
             int used_rows_a = OP == OP_DW ? cover(min_i64(tile.row_end - row_a, STEP), BOX_A)
-                                          : cover(rows_inside, Q_IS_ROWS ? BOX_A : 64);
-            int used_rows_b = OP == OP_DX ? STEP : OP == OP_DW ? used_rows_a : cover(cols_inside, BOX_B);
+                                          : cover(rows_inside, Q_IS_ROWS ? BOX_A : P_SHARE);
+            int used_rows_b = OP == OP_DX   ? STEP
+                              : OP == OP_DW ? used_rows_a
+                                            : cover(cols_inside, Q_IS_ROWS ? P_SHARE : BOX_B);
             mbarrier_wait(empty + 8 * at.slot, at.parity ^ 1);
 #if USES_TMA_LOADS
             if (thread == 0) {
