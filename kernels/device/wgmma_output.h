@@ -80,7 +80,8 @@ DEVICE void store_staged(const gemm_params *p, const consumer *c, const outgoing
         u32x4 v = smem_load_16(staged + tile_offset(64, 64, r, chunk));
         u32 place = row + (u32)r;
         if (SCATTERS) {
-            int owner = (Q_IS_ROWS ? i % 2 * 16 : 0) + r % 16, at = Q_IS_ROWS ? i / 2 : i / Q_PIECES;
+            int of_q = i % Q_PIECES, at = Q_IS_ROWS ? of_q / 2 : i / Q_PIECES;
+            int owner = (Q_IS_ROWS ? of_q % 2 * 16 : 0) + r % 16;
             place = shuffle(out->place[at], owner);
             if (FUSE_MUL_POST)
                 v = weighted(v, float_from_bits(shuffle(bits_from_float(out->weight[at]), owner)));

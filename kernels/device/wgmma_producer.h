@@ -45,8 +45,8 @@ DEVICE void copy_rows(u32 dst, int tile_rows, int tile_cols, const u16 *matrix, 
 
 /* Of a tile's two sides what is loaded comes in units: of p what a warpgroup multiplies, of q what an instruction's width may
  * read: a panel of columns, a box of tokens. */
-#define UNIT_ROWS (!Q_IS_ROWS ? 64 * M_TILES : OP == OP_DW ? 64 : SHORT_BOX)
-#define UNIT_COLS (Q_IS_ROWS ? 64 * M_TILES : 64)
+#define UNIT_ROWS (!Q_IS_ROWS ? P_SHARE : OP == OP_DW ? 64 : SHORT_BOX)
+#define UNIT_COLS (Q_IS_ROWS ? P_SHARE : 64)
 DEVICE int cover(int inside, int unit) { return (inside + unit - 1) / unit * unit; }
 
 /* All threads of the producer warpgroup when there are cp.async loads, else one thread. */

@@ -61,6 +61,7 @@
 #define CONSUMERS (NUM_WARPS / 4) /* warpgroups that multiply */
 #define CONSUMER_THREADS (CONSUMERS * GROUP_THREADS)
 #define M_TILES (P_SIZE / (64 * CONSUMERS)) /* m64 tiles of a consumer */
+#define P_SHARE (M_TILES * 64)              /* of p, what a consumer reads when it reads any */
 #define ACC (Q_SIZE / 2)                    /* accumulators of one of them, a thread */
 /* Rows of the TMA boxes of a and b; 64 columns each. What may be needed in part comes in short ones. */
 #define SHORT_BOX 32
