@@ -76,8 +76,8 @@ static const gg_config configs[] = {
 enum { WGMMA_NUM_LARGE = 3 };
 static const struct {
     int p, q, warps, stages;
-} wgmma_tiles[] = {{128, 256, 8, 4}, {256, 128, 8, 4}, {128, 192, 8, 4}, {128, 128, 8, 6},
-                   {64, 64, 4, 3},   {128, 256, 8, 3}, {128, 64, 8, 2}};
+} wgmma_tiles[] = {{128, 256, 8, 4}, {256, 128, 8, 4}, {128, 192, 8, 4}, {128, 128, 8, 6}, {64, 64, 4, 3},
+                   {128, 256, 8, 3}, {128, 64, 8, 2},  {128, 64, 4, 4},  {128, 128, 4, 3}};
 
 static gg_config wgmma_config(gg_op op, size_t tile) {
     int p = wgmma_tiles[tile].p, q = wgmma_tiles[tile].q;
