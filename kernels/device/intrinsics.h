@@ -281,89 +281,167 @@ DEVICE void wgmma_commit(void) { asm volatile("wgmma.commit_group.sync.aligned;"
                  "}, " GG_WG_AB_##N ", p, 1, 1, " #TA ", " #TB ";\n}"                                        \
                  : GG_WG_OUT_##N(d)                                                                          \
                  : "l"(a), "l"(b), "r"((int)(accumulate)))
-#define GG_WG_R0 "%0, %1, %2, %3, %4, %5, %6, %7"
-#define GG_WG_R1 ", %8, %9, %10, %11, %12, %13, %14, %15"
-#define GG_WG_R2 ", %16, %17, %18, %19, %20, %21, %22, %23"
-#define GG_WG_R3 ", %24, %25, %26, %27, %28, %29, %30, %31"
-#define GG_WG_R4 ", %32, %33, %34, %35, %36, %37, %38, %39"
-#define GG_WG_R5 ", %40, %41, %42, %43, %44, %45, %46, %47"
-#define GG_WG_R6 ", %48, %49, %50, %51, %52, %53, %54, %55"
-#define GG_WG_R7 ", %56, %57, %58, %59, %60, %61, %62, %63"
-#define GG_WG_R8 ", %64, %65, %66, %67, %68, %69, %70, %71"
-#define GG_WG_R9 ", %72, %73, %74, %75, %76, %77, %78, %79"
-#define GG_WG_R10 ", %80, %81, %82, %83, %84, %85, %86, %87"
-#define GG_WG_R11 ", %88, %89, %90, %91, %92, %93, %94, %95"
-#define GG_WG_R12 ", %96, %97, %98, %99, %100, %101, %102, %103"
-#define GG_WG_R13 ", %104, %105, %106, %107, %108, %109, %110, %111"
-#define GG_WG_R14 ", %112, %113, %114, %115, %116, %117, %118, %119"
-#define GG_WG_R15 ", %120, %121, %122, %123, %124, %125, %126, %127"
-#define GG_WG_OUT8(d, i)                                                                                     \
-    "+f"((d)[i]), "+f"((d)[i + 1]), "+f"((d)[i + 2]), "+f"((d)[i + 3]), "+f"((d)[i + 4]), "+f"((d)[i + 5]),  \
-        "+f"((d)[i + 6]), "+f"((d)[i + 7])
-#define GG_WG_D_16 GG_WG_R0
+#define GG_WG_R0 "%0, %1, %2, %3"
+#define GG_WG_R1 ", %4, %5, %6, %7"
+#define GG_WG_R2 ", %8, %9, %10, %11"
+#define GG_WG_R3 ", %12, %13, %14, %15"
+#define GG_WG_R4 ", %16, %17, %18, %19"
+#define GG_WG_R5 ", %20, %21, %22, %23"
+#define GG_WG_R6 ", %24, %25, %26, %27"
+#define GG_WG_R7 ", %28, %29, %30, %31"
+#define GG_WG_R8 ", %32, %33, %34, %35"
+#define GG_WG_R9 ", %36, %37, %38, %39"
+#define GG_WG_R10 ", %40, %41, %42, %43"
+#define GG_WG_R11 ", %44, %45, %46, %47"
+#define GG_WG_R12 ", %48, %49, %50, %51"
+#define GG_WG_R13 ", %52, %53, %54, %55"
+#define GG_WG_R14 ", %56, %57, %58, %59"
+#define GG_WG_R15 ", %60, %61, %62, %63"
+#define GG_WG_R16 ", %64, %65, %66, %67"
+#define GG_WG_R17 ", %68, %69, %70, %71"
+#define GG_WG_R18 ", %72, %73, %74, %75"
+#define GG_WG_R19 ", %76, %77, %78, %79"
+#define GG_WG_R20 ", %80, %81, %82, %83"
+#define GG_WG_R21 ", %84, %85, %86, %87"
+#define GG_WG_R22 ", %88, %89, %90, %91"
+#define GG_WG_R23 ", %92, %93, %94, %95"
+#define GG_WG_R24 ", %96, %97, %98, %99"
+#define GG_WG_R25 ", %100, %101, %102, %103"
+#define GG_WG_R26 ", %104, %105, %106, %107"
+#define GG_WG_R27 ", %108, %109, %110, %111"
+#define GG_WG_R28 ", %112, %113, %114, %115"
+#define GG_WG_R29 ", %116, %117, %118, %119"
+#define GG_WG_R30 ", %120, %121, %122, %123"
+#define GG_WG_R31 ", %124, %125, %126, %127"
+#define GG_WG_OUT4(d, i) "+f"((d)[i]), "+f"((d)[i + 1]), "+f"((d)[i + 2]), "+f"((d)[i + 3])
+#define GG_WG_D_8 GG_WG_R0
+#define GG_WG_AB_8 "%4, %5"
+#define GG_WG_ACC_8 "%6"
+#define GG_WG_OUT_8(d) GG_WG_OUT4(d, 0)
+#define GG_WG_D_16 GG_WG_D_8 GG_WG_R1
 #define GG_WG_AB_16 "%8, %9"
 #define GG_WG_ACC_16 "%10"
-#define GG_WG_OUT_16(d) GG_WG_OUT8(d, 0)
-#define GG_WG_D_32 GG_WG_D_16 GG_WG_R1
+#define GG_WG_OUT_16(d) GG_WG_OUT_8(d), GG_WG_OUT4(d, 4)
+#define GG_WG_D_24 GG_WG_D_16 GG_WG_R2
+#define GG_WG_AB_24 "%12, %13"
+#define GG_WG_ACC_24 "%14"
+#define GG_WG_OUT_24(d) GG_WG_OUT_16(d), GG_WG_OUT4(d, 8)
+#define GG_WG_D_32 GG_WG_D_24 GG_WG_R3
 #define GG_WG_AB_32 "%16, %17"
 #define GG_WG_ACC_32 "%18"
-#define GG_WG_OUT_32(d) GG_WG_OUT_16(d), GG_WG_OUT8(d, 8)
-#define GG_WG_D_48 GG_WG_D_32 GG_WG_R2
+#define GG_WG_OUT_32(d) GG_WG_OUT_24(d), GG_WG_OUT4(d, 12)
+#define GG_WG_D_40 GG_WG_D_32 GG_WG_R4
+#define GG_WG_AB_40 "%20, %21"
+#define GG_WG_ACC_40 "%22"
+#define GG_WG_OUT_40(d) GG_WG_OUT_32(d), GG_WG_OUT4(d, 16)
+#define GG_WG_D_48 GG_WG_D_40 GG_WG_R5
 #define GG_WG_AB_48 "%24, %25"
 #define GG_WG_ACC_48 "%26"
-#define GG_WG_OUT_48(d) GG_WG_OUT_32(d), GG_WG_OUT8(d, 16)
-#define GG_WG_D_64 GG_WG_D_48 GG_WG_R3
+#define GG_WG_OUT_48(d) GG_WG_OUT_40(d), GG_WG_OUT4(d, 20)
+#define GG_WG_D_56 GG_WG_D_48 GG_WG_R6
+#define GG_WG_AB_56 "%28, %29"
+#define GG_WG_ACC_56 "%30"
+#define GG_WG_OUT_56(d) GG_WG_OUT_48(d), GG_WG_OUT4(d, 24)
+#define GG_WG_D_64 GG_WG_D_56 GG_WG_R7
 #define GG_WG_AB_64 "%32, %33"
 #define GG_WG_ACC_64 "%34"
-#define GG_WG_OUT_64(d) GG_WG_OUT_48(d), GG_WG_OUT8(d, 24)
-#define GG_WG_D_80 GG_WG_D_64 GG_WG_R4
+#define GG_WG_OUT_64(d) GG_WG_OUT_56(d), GG_WG_OUT4(d, 28)
+#define GG_WG_D_72 GG_WG_D_64 GG_WG_R8
+#define GG_WG_AB_72 "%36, %37"
+#define GG_WG_ACC_72 "%38"
+#define GG_WG_OUT_72(d) GG_WG_OUT_64(d), GG_WG_OUT4(d, 32)
+#define GG_WG_D_80 GG_WG_D_72 GG_WG_R9
 #define GG_WG_AB_80 "%40, %41"
 #define GG_WG_ACC_80 "%42"
-#define GG_WG_OUT_80(d) GG_WG_OUT_64(d), GG_WG_OUT8(d, 32)
-#define GG_WG_D_96 GG_WG_D_80 GG_WG_R5
+#define GG_WG_OUT_80(d) GG_WG_OUT_72(d), GG_WG_OUT4(d, 36)
+#define GG_WG_D_88 GG_WG_D_80 GG_WG_R10
+#define GG_WG_AB_88 "%44, %45"
+#define GG_WG_ACC_88 "%46"
+#define GG_WG_OUT_88(d) GG_WG_OUT_80(d), GG_WG_OUT4(d, 40)
+#define GG_WG_D_96 GG_WG_D_88 GG_WG_R11
 #define GG_WG_AB_96 "%48, %49"
 #define GG_WG_ACC_96 "%50"
-#define GG_WG_OUT_96(d) GG_WG_OUT_80(d), GG_WG_OUT8(d, 40)
-#define GG_WG_D_112 GG_WG_D_96 GG_WG_R6
+#define GG_WG_OUT_96(d) GG_WG_OUT_88(d), GG_WG_OUT4(d, 44)
+#define GG_WG_D_104 GG_WG_D_96 GG_WG_R12
+#define GG_WG_AB_104 "%52, %53"
+#define GG_WG_ACC_104 "%54"
+#define GG_WG_OUT_104(d) GG_WG_OUT_96(d), GG_WG_OUT4(d, 48)
+#define GG_WG_D_112 GG_WG_D_104 GG_WG_R13
 #define GG_WG_AB_112 "%56, %57"
 #define GG_WG_ACC_112 "%58"
-#define GG_WG_OUT_112(d) GG_WG_OUT_96(d), GG_WG_OUT8(d, 48)
-#define GG_WG_D_128 GG_WG_D_112 GG_WG_R7
+#define GG_WG_OUT_112(d) GG_WG_OUT_104(d), GG_WG_OUT4(d, 52)
+#define GG_WG_D_120 GG_WG_D_112 GG_WG_R14
+#define GG_WG_AB_120 "%60, %61"
+#define GG_WG_ACC_120 "%62"
+#define GG_WG_OUT_120(d) GG_WG_OUT_112(d), GG_WG_OUT4(d, 56)
+#define GG_WG_D_128 GG_WG_D_120 GG_WG_R15
 #define GG_WG_AB_128 "%64, %65"
 #define GG_WG_ACC_128 "%66"
-#define GG_WG_OUT_128(d) GG_WG_OUT_112(d), GG_WG_OUT8(d, 56)
-#define GG_WG_D_144 GG_WG_D_128 GG_WG_R8
+#define GG_WG_OUT_128(d) GG_WG_OUT_120(d), GG_WG_OUT4(d, 60)
+#define GG_WG_D_136 GG_WG_D_128 GG_WG_R16
+#define GG_WG_AB_136 "%68, %69"
+#define GG_WG_ACC_136 "%70"
+#define GG_WG_OUT_136(d) GG_WG_OUT_128(d), GG_WG_OUT4(d, 64)
+#define GG_WG_D_144 GG_WG_D_136 GG_WG_R17
 #define GG_WG_AB_144 "%72, %73"
 #define GG_WG_ACC_144 "%74"
-#define GG_WG_OUT_144(d) GG_WG_OUT_128(d), GG_WG_OUT8(d, 64)
-#define GG_WG_D_160 GG_WG_D_144 GG_WG_R9
+#define GG_WG_OUT_144(d) GG_WG_OUT_136(d), GG_WG_OUT4(d, 68)
+#define GG_WG_D_152 GG_WG_D_144 GG_WG_R18
+#define GG_WG_AB_152 "%76, %77"
+#define GG_WG_ACC_152 "%78"
+#define GG_WG_OUT_152(d) GG_WG_OUT_144(d), GG_WG_OUT4(d, 72)
+#define GG_WG_D_160 GG_WG_D_152 GG_WG_R19
 #define GG_WG_AB_160 "%80, %81"
 #define GG_WG_ACC_160 "%82"
-#define GG_WG_OUT_160(d) GG_WG_OUT_144(d), GG_WG_OUT8(d, 72)
-#define GG_WG_D_176 GG_WG_D_160 GG_WG_R10
+#define GG_WG_OUT_160(d) GG_WG_OUT_152(d), GG_WG_OUT4(d, 76)
+#define GG_WG_D_168 GG_WG_D_160 GG_WG_R20
+#define GG_WG_AB_168 "%84, %85"
+#define GG_WG_ACC_168 "%86"
+#define GG_WG_OUT_168(d) GG_WG_OUT_160(d), GG_WG_OUT4(d, 80)
+#define GG_WG_D_176 GG_WG_D_168 GG_WG_R21
 #define GG_WG_AB_176 "%88, %89"
 #define GG_WG_ACC_176 "%90"
-#define GG_WG_OUT_176(d) GG_WG_OUT_160(d), GG_WG_OUT8(d, 80)
-#define GG_WG_D_192 GG_WG_D_176 GG_WG_R11
+#define GG_WG_OUT_176(d) GG_WG_OUT_168(d), GG_WG_OUT4(d, 84)
+#define GG_WG_D_184 GG_WG_D_176 GG_WG_R22
+#define GG_WG_AB_184 "%92, %93"
+#define GG_WG_ACC_184 "%94"
+#define GG_WG_OUT_184(d) GG_WG_OUT_176(d), GG_WG_OUT4(d, 88)
+#define GG_WG_D_192 GG_WG_D_184 GG_WG_R23
 #define GG_WG_AB_192 "%96, %97"
 #define GG_WG_ACC_192 "%98"
-#define GG_WG_OUT_192(d) GG_WG_OUT_176(d), GG_WG_OUT8(d, 88)
-#define GG_WG_D_208 GG_WG_D_192 GG_WG_R12
+#define GG_WG_OUT_192(d) GG_WG_OUT_184(d), GG_WG_OUT4(d, 92)
+#define GG_WG_D_200 GG_WG_D_192 GG_WG_R24
+#define GG_WG_AB_200 "%100, %101"
+#define GG_WG_ACC_200 "%102"
+#define GG_WG_OUT_200(d) GG_WG_OUT_192(d), GG_WG_OUT4(d, 96)
+#define GG_WG_D_208 GG_WG_D_200 GG_WG_R25
 #define GG_WG_AB_208 "%104, %105"
 #define GG_WG_ACC_208 "%106"
-#define GG_WG_OUT_208(d) GG_WG_OUT_192(d), GG_WG_OUT8(d, 96)
-#define GG_WG_D_224 GG_WG_D_208 GG_WG_R13
+#define GG_WG_OUT_208(d) GG_WG_OUT_200(d), GG_WG_OUT4(d, 100)
+#define GG_WG_D_216 GG_WG_D_208 GG_WG_R26
+#define GG_WG_AB_216 "%108, %109"
+#define GG_WG_ACC_216 "%110"
+#define GG_WG_OUT_216(d) GG_WG_OUT_208(d), GG_WG_OUT4(d, 104)
+#define GG_WG_D_224 GG_WG_D_216 GG_WG_R27
 #define GG_WG_AB_224 "%112, %113"
 #define GG_WG_ACC_224 "%114"
-#define GG_WG_OUT_224(d) GG_WG_OUT_208(d), GG_WG_OUT8(d, 104)
-#define GG_WG_D_240 GG_WG_D_224 GG_WG_R14
+#define GG_WG_OUT_224(d) GG_WG_OUT_216(d), GG_WG_OUT4(d, 108)
+#define GG_WG_D_232 GG_WG_D_224 GG_WG_R28
+#define GG_WG_AB_232 "%116, %117"
+#define GG_WG_ACC_232 "%118"
+#define GG_WG_OUT_232(d) GG_WG_OUT_224(d), GG_WG_OUT4(d, 112)
+#define GG_WG_D_240 GG_WG_D_232 GG_WG_R29
 #define GG_WG_AB_240 "%120, %121"
 #define GG_WG_ACC_240 "%122"
-#define GG_WG_OUT_240(d) GG_WG_OUT_224(d), GG_WG_OUT8(d, 112)
-#define GG_WG_D_256 GG_WG_D_240 GG_WG_R15
+#define GG_WG_OUT_240(d) GG_WG_OUT_232(d), GG_WG_OUT4(d, 116)
+#define GG_WG_D_248 GG_WG_D_240 GG_WG_R30
+#define GG_WG_AB_248 "%124, %125"
+#define GG_WG_ACC_248 "%126"
+#define GG_WG_OUT_248(d) GG_WG_OUT_240(d), GG_WG_OUT4(d, 120)
+#define GG_WG_D_256 GG_WG_D_248 GG_WG_R31
 #define GG_WG_AB_256 "%128, %129"
 #define GG_WG_ACC_256 "%130"
-#define GG_WG_OUT_256(d) GG_WG_OUT_240(d), GG_WG_OUT8(d, 120)
+#define GG_WG_OUT_256(d) GG_WG_OUT_248(d), GG_WG_OUT4(d, 124)
 #endif
 
 /* --- approximations: relative error at most 2^-22 (2 units in the last place); subnormals are zero --- */

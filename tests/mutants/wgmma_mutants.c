@@ -138,7 +138,7 @@ static const mutant table[] = {
      .find = "    }\n    send_rest(p, c, &out, 0, &buffer);",
      .replace = "    }\n    send_piece(p, c, &out, 0, &buffer);",
      .fault = "of a block's last tile only the first piece is stored",
-     .cases = WGMMA("dW") EXACT " and not bn64",
+     .cases = WGMMA("forward") EXACT " and (bm128 or bm256) and (T1024 or one or wide)",
      .expected = CHECK(BY_UNWRITTEN),
      BOTH},
     {.name = "wgmma_pieces_beyond_the_steps",
