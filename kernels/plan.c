@@ -21,7 +21,7 @@ enum {
     WGMMA_PIECE_BYTES = 64 * 64 * 2, /* staged output */
     WGMMA_MIN_PIECES =
         2, /* staged at once by a consumer warpgroup: one is stored while the next is written */
-    WGMMA_MANY_ROWS = 256, /* of an expert in dW */
+    WGMMA_MANY_ROWS = 128, /* of an expert in dW */
     WGMMA_MAX_PIECES = 5   /* more than a share has are no use */
 };
 

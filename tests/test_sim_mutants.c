@@ -42,7 +42,7 @@ typedef struct row {
 #define LAST_WAIT "    wgmma_wait(0);\n    if (whole > 0)"
 #define LAST_RELEASE "        release_stage(c, at->slot);\n"
 #define LAST_ADVANCE LAST_RELEASE "        ring_advance(at);\n"
-#define LAST_REST "    if (OP == OP_DW) send_rest(p, c, out, whole, buffer);"
+#define LAST_REST "    if (DEFERS && OP == OP_DW) send_rest(p, c, out, whole, buffer);"
 #define RELEASES "if (c->thread % 32 == 0) mbarrier_arrive"
 #define NEXT_BUFFER "*buffer = *buffer + 1 == PIECES ? 0 : *buffer + 1;"
 #define STAGES "stage_piece(out->values[i], staged, c->thread);"
@@ -239,8 +239,9 @@ static const row rows[] = {
     WG("no wait for the last TMA stores", "wgmma.cu", LAST_READS, "", GG_DW, GG_TMA_STORE),
     WG("last TMA stores awaited but for one", "wgmma.cu", "tma_store_wait_read(0);",
        "tma_store_wait_read(1);", GG_DW, GG_TMA_STORE),
-    WG("last pieces awaited before they are sent", "wgmma.cu", "    send_rest(p, c, &out, 0, &buffer);\n", "",
-       GG_DW, GG_TMA_STORE, .find_2 = "tma_store_wait_read(0);\n#endif",
+    WG("last pieces awaited before they are sent", "wgmma.cu",
+       "    }\n    send_rest(p, c, &out, 0, &buffer);\n", "    }\n", GG_DW, GG_TMA_STORE,
+       .find_2 = "tma_store_wait_read(0);\n#endif",
        .replace_2 = "tma_store_wait_read(0);\n#endif\n    send_rest(p, c, &out, 0, &buffer);"),
     /* --- narrowed, moved, doubled, and faults of the first, the last or the second time only --- */
     SYNC("barrier of each warp alone", "mma_sync.cu", "block_sync(); /* this stage",
@@ -471,9 +472,10 @@ static const row controls[] = {
        "if (end - begin > 1) wgmma_commit();", GG_DW, DY_X, .find_2 = "steps == 1 && k == 0);\n",
        .replace_2 = "steps == 1 && k == 0);\n        wgmma_commit();\n"),
     WG("last step's wait before the pieces of the tile before", "wgmma_loop.h",
-       "    if (OP != OP_DW) send_rest(p, c, out, whole, buffer);\n", "", GG_FORWARD, X_W | GG_TMA_STORE,
-       .find_2 = "    if (OP == OP_DW) send_rest(", .replace_2 = "    send_rest("),
-    WG("last step's wait behind all pieces", "wgmma_loop.h", "    if (OP != OP_DW) send_rest(",
+       "    if (DEFERS && OP != OP_DW) send_rest(p, c, out, whole, buffer);\n", "", GG_FORWARD,
+       X_W | GG_TMA_STORE, .find_2 = "    if (DEFERS && OP == OP_DW) send_rest(",
+       .replace_2 = "    send_rest("),
+    WG("last step's wait behind all pieces", "wgmma_loop.h", "    if (DEFERS && OP != OP_DW) send_rest(",
        "    send_rest(", GG_DW, DY_X | GG_TMA_STORE, .find_2 = LAST_REST, .replace_2 = ""),
     WG("proxy fence behind the barrier of the tail", "wgmma_loop.h",
        "    fence_proxy_async();\n    named_sync(BARRIER_CONSUMERS, CONSUMER_THREADS);",
