@@ -240,7 +240,7 @@ static const mutant table[] = {
      .replace = "min64(most_tiles(p, rows, cols), resident * device->sm_count / 2 * 2);",
      .fault = "an even number of blocks: none where there is one multiprocessor",
      .cases = FORWARD " and not T0",
-     .most = 48,
+     .most = 160,
      .expected = CRASH | CHECK(BY_SMS)},
     {.name = "launch_reduces_one_slot",
      LAUNCH,
