@@ -101,17 +101,30 @@ bool gg_sim_memory_holds(gg_sim_memory *memory, const void *address, size_t byte
     return item && holds(item, (uintptr_t)address, bytes);
 }
 
-void gg_sim_memory_describe(const gg_sim_memory *memory, const void *address, char text[GG_REASON_SIZE]) {
-    uintptr_t at = (uintptr_t)address;
+/* The allocation that lies nearest to an address, NULL when there is none; `distance` is 0 inside it. */
+static const gg_sim_allocation *nearest_to(const gg_sim_memory *memory, uintptr_t at, size_t *distance) {
     const gg_sim_allocation *nearest = NULL;
-    size_t distance = SIZE_MAX;
+    *distance = SIZE_MAX;
     for (size_t i = 0; i < memory->count; i++) {
         uintptr_t begin = (uintptr_t)memory->items[i].data, end = begin + memory->items[i].bytes;
         size_t away = at < begin ? begin - at : at >= end ? at - end : 0;
-        if (away >= distance) continue;
-        distance = away;
+        if (away >= *distance) continue;
+        *distance = away;
         nearest = &memory->items[i];
     }
+    return nearest;
+}
+
+size_t gg_sim_memory_distance(const gg_sim_memory *memory, const void *address) {
+    size_t distance;
+    nearest_to(memory, (uintptr_t)address, &distance);
+    return distance;
+}
+
+void gg_sim_memory_describe(const gg_sim_memory *memory, const void *address, char text[GG_REASON_SIZE]) {
+    uintptr_t at = (uintptr_t)address;
+    size_t distance;
+    const gg_sim_allocation *nearest = nearest_to(memory, at, &distance);
     if (!nearest) {
         snprintf(text, GG_REASON_SIZE, "with nothing allocated");
         return;

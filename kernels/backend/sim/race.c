@@ -259,6 +259,15 @@ static void plain_shared(gg_sim *sim, size_t offset, u32 bytes, bool write, cons
                 write ? "store" : "load", bytes, (ptrdiff_t)offset, sim->shared_bytes, here);
 }
 
+/* Whether an address is meant for shared memory. A wild one in the pages around it may as well come from an allocation that
+ * happens to be mapped beside them: the nearer of the two it is. */
+static bool means_shared(const gg_sim *sim, const u8 *at) {
+    if ((size_t)(at - sim->shared_area) >= sim->shared_area_bytes) return false;
+    const u8 *begin = sim->api.shared, *end = begin + sim->shared_bytes;
+    size_t away = at < begin ? (size_t)(begin - at) : at >= end ? (size_t)(at - end) : 0;
+    return !away || away <= gg_sim_memory_distance(&sim->device->memory, at);
+}
+
 void gg_sim_plain(sim_api *api, const void *address, u32 bytes, int flags, const void *pc) {
     gg_sim *sim = (gg_sim *)api;
     const u8 *at = address;
@@ -271,7 +280,7 @@ void gg_sim_plain(sim_api *api, const void *address, u32 bytes, int flags, const
     }
     if ((size_t)(at - sim->api.stacks) < sim->api.stacks_bytes)
         check_accumulators(sim, at, write, pc);
-    else if ((size_t)(at - sim->shared_area) < sim->shared_area_bytes)
+    else if (means_shared(sim, at))
         plain_shared(sim, (size_t)(at - sim->api.shared), bytes, write, pc);
     else if (sim->race)
         gg_sim_plain_global(sim, address, bytes, write, pc);

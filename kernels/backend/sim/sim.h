@@ -373,6 +373,8 @@ gg_sim_allocation *gg_sim_memory_find(gg_sim_memory *memory, const void *address
 /* Whether [address, address + bytes) lies in one live allocation. */
 bool gg_sim_memory_holds(gg_sim_memory *memory, const void *address, size_t bytes);
 /* "8 bytes past the end of allocation 0x... (512 bytes)" */
+/* Bytes from an address to the allocation that lies nearest, 0 inside one, SIZE_MAX when there is none. */
+size_t gg_sim_memory_distance(const gg_sim_memory *memory, const void *address);
 void gg_sim_memory_describe(const gg_sim_memory *memory, const void *address, char text[GG_REASON_SIZE]);
 
 /* [address, address + bytes) holds values from here on. */
