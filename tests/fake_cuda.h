@@ -27,8 +27,8 @@ typedef struct fake_cuda {
     uint64_t first_param;
     void *stream, *recorded_on, *waiting; /* of the last launch, event and wait for an event */
     int map_type, map_interleave, map_swizzle, map_promotion, map_fill;
-    uint32_t map_rank, map_box[3], map_steps[3];
-    uint64_t map_dims[3], map_strides[2];
+    uint32_t map_rank, map_box[5], map_steps[5];
+    uint64_t map_dims[5], map_strides[4];
     unsigned stream_flags;
     int capture_mode, captures, graphs, graph_execs, replays;
 } fake_cuda;

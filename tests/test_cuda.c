@@ -210,8 +210,11 @@ static void faults_of_kernels_surface_at_the_wait(void **state) {
 static void tensor_maps_are_passed_on(void **state) {
     fixture *f = *state;
     uint64_t map[16];
-    gg_tensor_map_spec spec = {
-        .base = (void *)4096, .rank = 3, .dims = {72, 200, 4}, .strides = {144, 28800}, .box = {64, 128, 1}};
+    gg_tensor_map_spec spec = {.base = (void *)4096,
+                               .rank = 5,
+                               .dims = {72, 8, 2, 25, 4},
+                               .strides = {144, 28800, 1152, 57600},
+                               .box = {64, 8, 2, 4, 1}};
     static const struct {
         uint32_t columns;
         int swizzle; /* CU_TENSOR_MAP_SWIZZLE_* */
@@ -223,17 +226,17 @@ static void tensor_maps_are_passed_on(void **state) {
     }
     assert_int_equal(map[0], 4096);
     assert_int_equal(f->driver->map_type, 1); /* CU_TENSOR_MAP_DATA_TYPE_UINT16 */
-    assert_int_equal(f->driver->map_rank, 3);
+    assert_int_equal(f->driver->map_rank, 5);
     assert_memory_equal(f->driver->map_dims, spec.dims, sizeof spec.dims);
     assert_memory_equal(f->driver->map_strides, spec.strides, sizeof spec.strides);
     assert_memory_equal(f->driver->map_box, spec.box, sizeof spec.box);
-    for (int i = 0; i < 3; i++) assert_int_equal(f->driver->map_steps[i], 1);
+    for (int i = 0; i < 5; i++) assert_int_equal(f->driver->map_steps[i], 1);
     assert_int_equal(f->driver->map_interleave, 0);
     assert_int_equal(f->driver->map_promotion, 3); /* CU_TENSOR_MAP_L2_PROMOTION_L2_256B */
     assert_int_equal(f->driver->map_fill, 0);      /* zeros */
     f->driver->next_fault = CUDA_ERROR_INVALID_VALUE;
     assert_int_equal(gg_cuda_backend.tensor_map(f->backend, &spec, map), GG_ERR_ARGUMENT);
-    assert_non_null(strstr(f->backend->error, "dims 72 x 200 x 4, box 64 x 128 x 1"));
+    assert_non_null(strstr(f->backend->error, "a box of 64 of 72 x 8 of 8 x 2 of 2 x 4 of 25 x 1 of 4"));
     spec.box[0] = 8;
     assert_int_equal(gg_cuda_backend.tensor_map(f->backend, &spec, map), GG_ERR_ARGUMENT);
     assert_non_null(strstr(f->backend->error, "16 bytes"));

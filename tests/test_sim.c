@@ -8,7 +8,7 @@ typedef struct wrapper_params { /* as in tests/sim/wrappers.cu */
     uint64_t map[16];
     const uint32_t *in;
     uint32_t *out;
-    int32_t x, y, z, bytes;
+    int32_t x, y, z, bytes, u, v;
 } __attribute__((aligned(64))) wrapper_params;
 
 /* Runs kernel `entry` with `in_bytes` of input; `out` is filled with `poison` first. */
@@ -419,6 +419,43 @@ static void test_box_store(void **state) {
     }
 }
 
+/* Eight rows of one half of a matrix, eight of the other, in turn: five dimensions. */
+static void test_box_of_halves(void **state) {
+    enum { WIDE = 80, HALF = 40, MATRICES = 3, BOX = 64 * 2 * 32 };
+    static const int places[][5] = {{0, 0, 0, 0, 0},  {16, 0, 0, 3, 2}, {-8, 0, 0, 4, 1},
+                                    {8, 2, 1, -1, 0}, {0, 0, 0, 5, 0},  {0, 0, 0, 0, 3}};
+    const size_t elements = (size_t)MATRICES * 2 * HALF * WIDE;
+    (void)state;
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        const int *at = places[i];
+        fixture *f = setup(BOX, BOX, 0xeeeeeeee);
+        uint16_t *tensor = bench_alloc(&f->b, elements * 2), *want = malloc(BOX);
+        for (size_t j = 0; j < elements; j++) tensor[j] = (uint16_t)noise((uint32_t)j);
+        for (int row = 0; row < 32; row++)
+            for (int x = 0; x < 64; x++) {
+                const int r = at[1] + row % 8, half = at[2] + row / 8 % 2, group = at[3] + row / 16;
+                const bool inside = at[0] + x >= 0 && at[0] + x < WIDE && r < 8 && half < 2 && group >= 0 &&
+                                    group < HALF / 8 && at[4] < MATRICES;
+                const int of_all = ((at[4] * 2 + half) * HALF + group * 8 + r) * WIDE + at[0] + x;
+                want[box_offset(128, row, x) / 2] = inside ? tensor[of_all] : 0;
+            }
+        const gg_tensor_map_spec spec = {
+            .base = tensor,
+            .rank = 5,
+            .dims = {WIDE, 8, 2, HALF / 8, MATRICES},
+            .strides = {WIDE * 2, HALF * WIDE * 2, 8 * WIDE * 2, 2 * HALF * WIDE * 2},
+            .box = {64, 8, 2, 2, 1}};
+        if (gg_sim_backend.tensor_map(f->b.backend, &spec, f->params.map))
+            fail_msg("%s", f->b.backend->error);
+        f->params.x = at[0], f->params.y = at[1], f->params.z = at[2], f->params.u = at[3],
+        f->params.v = at[4], f->params.bytes = BOX;
+        run(f, "RANK=5", "box_load", 1, 32, BOX + 8);
+        assert_memory_equal(want, f->out, BOX);
+        free(want);
+        teardown(f);
+    }
+}
+
 static void test_map_refusals(void **state) {
     (void)state;
     bench b;
@@ -430,7 +467,7 @@ static void test_map_refusals(void **state) {
         const char *want;
     } rows[] = {
         {{.rank = 2, .dims = {64, 8}, .strides = {128}, .box = {64, 8}}, 0, NULL},
-        {{.rank = 4, .dims = {64, 8}, .strides = {128}, .box = {64, 8}}, 0, "rank"},
+        {{.rank = 6, .dims = {64, 8}, .strides = {128}, .box = {64, 8}}, 0, "rank"},
         {{.rank = 2, .dims = {64, 8}, .strides = {128}, .box = {64, 8}}, 8, "base"},
         {{.rank = 2, .dims = {64, 0}, .strides = {128}, .box = {64, 8}}, 0, "dimension"},
         {{.rank = 2, .dims = {64, 8}, .strides = {120}, .box = {64, 8}}, 0, "stride"},
@@ -511,15 +548,16 @@ static void test_no_compiler(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_no_compiler), cmocka_unit_test(test_ldmatrix),
-        cmocka_unit_test(test_mma),         cmocka_unit_test(test_mma_specials),
-        cmocka_unit_test(test_shuffles),    cmocka_unit_test(test_conversions),
-        cmocka_unit_test(test_arithmetic),  cmocka_unit_test(test_plain),
-        cmocka_unit_test(test_largest),     cmocka_unit_test(test_atomics),
-        cmocka_unit_test(test_block_order), cmocka_unit_test(test_named_barriers),
-        cmocka_unit_test(test_copies),      cmocka_unit_test(test_box_load),
-        cmocka_unit_test(test_box_store),   cmocka_unit_test(test_map_refusals),
-        cmocka_unit_test(test_phases),      cmocka_unit_test(test_compile),
+        cmocka_unit_test(test_no_compiler),  cmocka_unit_test(test_ldmatrix),
+        cmocka_unit_test(test_mma),          cmocka_unit_test(test_mma_specials),
+        cmocka_unit_test(test_shuffles),     cmocka_unit_test(test_conversions),
+        cmocka_unit_test(test_arithmetic),   cmocka_unit_test(test_plain),
+        cmocka_unit_test(test_largest),      cmocka_unit_test(test_atomics),
+        cmocka_unit_test(test_block_order),  cmocka_unit_test(test_named_barriers),
+        cmocka_unit_test(test_copies),       cmocka_unit_test(test_box_load),
+        cmocka_unit_test(test_box_store),    cmocka_unit_test(test_box_of_halves),
+        cmocka_unit_test(test_map_refusals), cmocka_unit_test(test_phases),
+        cmocka_unit_test(test_compile),
     };
     return cmocka_run_group_tests(tests, NULL, remove_compiled);
 }

@@ -38,13 +38,13 @@ gg_status gg_source_digest(const gg_source *source, const gg_target *target, cha
 gg_status gg_build(const gg_source *source, const gg_target *target, const char *cache_dir,
                    char path[GG_PATH_SIZE], bool *compiled, char error[GG_ERROR_SIZE]);
 
-/* A 2-D or 3-D tensor of 2-byte elements for TMA, innermost dimension first. */
+/* A tensor of 2-byte elements for TMA, innermost dimension first. */
 typedef struct gg_tensor_map_spec {
     const void *base;    /* device address, 16-byte aligned */
-    int rank;            /* 2 or 3 */
-    uint64_t dims[3];    /* elements, none zero */
-    uint64_t strides[2]; /* bytes from one index to the next in dimensions 1 and 2, multiples of 16 */
-    uint32_t box[3];     /* elements; box[0] * 2 bytes is the swizzle span: 32, 64 or 128 */
+    int rank;            /* 2 to 5 */
+    uint64_t dims[5];    /* elements, none zero */
+    uint64_t strides[4]; /* bytes from one index to the next in dimensions 1 on, multiples of 16 */
+    uint32_t box[5];     /* elements; box[0] * 2 bytes is the swizzle span: 32, 64 or 128 */
 } gg_tensor_map_spec;
 
 typedef struct gg_backend gg_backend;

@@ -225,6 +225,12 @@ DEVICE void tma_load_3d(u32 dst, const tensor_map *map, int x, int y, int z, u32
                  "l"(map), "r"(x), "r"(y), "r"(z), "r"(barrier)
                  : "memory");
 }
+DEVICE void tma_load_5d(u32 dst, const tensor_map *map, int x, int y, int z, int u, int v, u32 barrier) {
+    asm volatile("cp.async.bulk.tensor.5d.shared::cluster.global.mbarrier::complete_tx::bytes "
+                 "[%0], [%1, {%2, %3, %4, %5, %6}], [%7];" ::"r"(dst),
+                 "l"(map), "r"(x), "r"(y), "r"(z), "r"(u), "r"(v), "r"(barrier)
+                 : "memory");
+}
 DEVICE void tma_store_2d(const tensor_map *map, int x, int y, u32 src) {
     asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%1, %2}], [%3];" ::"l"(map),
                  "r"(x), "r"(y), "r"(src)

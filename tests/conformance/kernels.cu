@@ -6,7 +6,7 @@ typedef struct conformance_params {
     tensor_map map;
     const u32 *in;
     u32 *out;
-    i32 x, y, z, bytes;
+    i32 x, y, z, bytes, u, v;
 } conformance_params;
 
 DEVICE void fill(u32 smem, const u32 *in, u32 bytes) {
@@ -81,7 +81,7 @@ KERNEL(copies, conformance_params, 32, 1) {
     empty(p.out, smem, 512);
 }
 
-/* RANK 2 or 3; the barrier expects whole boxes, also where they lie partly outside the tensor. */
+/* RANK 2, 3 or, of loads, 5; the barrier expects whole boxes, also where they lie partly outside the tensor. */
 #ifndef RANK
 #define RANK 2
 #endif
@@ -94,6 +94,8 @@ KERNEL(box_load, conformance_params, 32, 1) {
         mbarrier_arrive_expect_tx(barrier, (u32)p.bytes);
         if (RANK == 2)
             tma_load_2d(box, &p.map, p.x, p.y, barrier);
+        else if (RANK == 5)
+            tma_load_5d(box, &p.map, p.x, p.y, p.z, p.u, p.v, barrier);
         else
             tma_load_3d(box, &p.map, p.x, p.y, p.z, barrier);
     }

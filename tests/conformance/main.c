@@ -12,7 +12,7 @@ typedef struct params { /* as in kernels.cu */
     uint64_t map[16];
     const void *in;
     void *out;
-    int32_t x, y, z, bytes;
+    int32_t x, y, z, bytes, u, v;
 } __attribute__((aligned(64))) params;
 
 enum { IN_BYTES = 1 << 16, OUT_BYTES = 1 << 18, LINE = 256, ROWS = 24, COLS = 136, PLANES = 3 };
@@ -27,6 +27,7 @@ typedef struct test {
     uint32_t threads, smem;
     int x, y, z;
     int box[3], rank; /* of the map: over in for loads, over out for stores; rank 0: none */
+    int u, v;         /* rank 5 has a map of its own */
 } test;
 
 /* --- the tests --- */
@@ -68,6 +69,33 @@ static void add_boxes(list *l) {
                 }
 }
 
+/* Rows of two halves of a matrix, eight of one, eight of the other: how wgmma's fused silu_and_mul loads weights. */
+enum { HALF_ROWS = 24, MATRICES = 3 };
+static void add_halves(list *l) {
+    static const int spans[] = {16, 32, 64},
+                     places[][5] = {{0, 0, 0, 0, 0},         {64, 0, 0, 1, 2},   {COLS - 8, 0, 0, 2, 1},
+                                    {0, 0, 0, 3, 0},         {-8, -3, 0, -1, 1}, {8, 2, 1, 0, 0},
+                                    {COLS - 8, 1, -1, 2, 2}, {0, 0, 0, 0, 3}};
+    for (size_t s = 0; s < sizeof spans / sizeof *spans; s++)
+        for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+            const int *at = places[i];
+            test t = {.entry = "box_load",
+                      .macros = "RANK=5",
+                      .threads = 32,
+                      .smem = (uint32_t)(spans[s] * 2 * 32) + 8,
+                      .rank = 5,
+                      .x = at[0],
+                      .y = at[1],
+                      .z = at[2],
+                      .u = at[3],
+                      .v = at[4],
+                      .box = {spans[s]}};
+            snprintf(t.name, sizeof t.name, "box_load-5d-span%d-at%d,%d,%d,%d,%d", spans[s] * 2, at[0], at[1],
+                     at[2], at[3], at[4]);
+            add(l, t);
+        }
+}
+
 static void add_products(list *l) {
     for (int width = 8; width <= 256; width += 8)
         for (int majors = 0; majors < 4; majors++)
@@ -91,18 +119,19 @@ static void add_products(list *l) {
 
 static void add_all(list *l) {
     static const test simple[] = {
-        {"ldmatrix", "ldmatrix", "", RAW, 32, 512, 0, 0, 0, {0}, 0},
-        {"stmatrix", "stmatrix", "", RAW, 32, 1024, 0, 0, 0, {0}, 0},
-        {"mma-bf16", "mma", "", BF16, 32, 0, 0, 0, 0, {0}, 0},
-        {"mma-fp16", "mma", "", FP16, 32, 0, 1, 0, 0, {0}, 0},
-        {"shuffles", "shuffles", "", RAW, 32, 0, 0, 0, 0, {0}, 0},
-        {"conversions", "conversions", "", RAW, 256, 0, 0, 0, 0, {0}, 0},
-        {"cp.async", "copies", "", RAW, 32, 512, 0, 0, 0, {0}, 0},
-        {"flags", "flags", "", RAW, 32, 0, 0, 0, 0, {0}, 0},
-        {"mbarrier-counting", "counting", "", RAW, 64, 64 * 2 * 8 + 8, 0, ROWS - 4, 0, {64, 8, 1}, 2},
+        {"ldmatrix", "ldmatrix", "", RAW, 32, 512, 0, 0, 0, {0}, 0, 0, 0},
+        {"stmatrix", "stmatrix", "", RAW, 32, 1024, 0, 0, 0, {0}, 0, 0, 0},
+        {"mma-bf16", "mma", "", BF16, 32, 0, 0, 0, 0, {0}, 0, 0, 0},
+        {"mma-fp16", "mma", "", FP16, 32, 0, 1, 0, 0, {0}, 0, 0, 0},
+        {"shuffles", "shuffles", "", RAW, 32, 0, 0, 0, 0, {0}, 0, 0, 0},
+        {"conversions", "conversions", "", RAW, 256, 0, 0, 0, 0, {0}, 0, 0, 0},
+        {"cp.async", "copies", "", RAW, 32, 512, 0, 0, 0, {0}, 0, 0, 0},
+        {"flags", "flags", "", RAW, 32, 0, 0, 0, 0, {0}, 0, 0, 0},
+        {"mbarrier-counting", "counting", "", RAW, 64, 64 * 2 * 8 + 8, 0, ROWS - 4, 0, {64, 8, 1}, 2, 0, 0},
     };
     for (size_t i = 0; i < sizeof simple / sizeof *simple; i++) add(l, simple[i]);
     add_boxes(l);
+    add_halves(l);
     add_products(l);
 }
 
@@ -143,15 +172,28 @@ static bool run(runner *r, const test *t, char digest[17], char error[GG_ERROR_S
     const gg_source source = {.files = r->files, .root = "kernels.cu", .macros = t->macros};
     char path[GG_PATH_SIZE];
     gg_kernel *kernel;
-    params p = {.in = r->in, .out = r->out, .x = t->x, .y = t->y, .z = t->z, .bytes = (int32_t)t->smem - 8};
+    params p = {.in = r->in,
+                .out = r->out,
+                .x = t->x,
+                .y = t->y,
+                .z = t->z,
+                .u = t->u,
+                .v = t->v,
+                .bytes = (int32_t)t->smem - 8};
     if (gg_build(&source, &target, r->cache, path, NULL, error)) return false;
     bool store = !strcmp(t->entry, "box_store");
     const uint64_t rows = ROWS, cols = COLS;
-    const gg_tensor_map_spec spec = {.base = store ? r->out : r->in,
-                                     .rank = t->rank,
-                                     .dims = {cols, rows, PLANES},
-                                     .strides = {cols * 2, cols * rows * 2},
-                                     .box = {(uint32_t)t->box[0], (uint32_t)t->box[1], (uint32_t)t->box[2]}};
+    const gg_tensor_map_spec boxes = {.base = store ? r->out : r->in,
+                                      .rank = t->rank,
+                                      .dims = {cols, rows, PLANES},
+                                      .strides = {cols * 2, cols * rows * 2},
+                                      .box = {(uint32_t)t->box[0], (uint32_t)t->box[1], (uint32_t)t->box[2]}};
+    const gg_tensor_map_spec halves = {
+        .base = r->in,
+        .rank = 5,
+        .dims = {cols, 8, 2, HALF_ROWS / 8, MATRICES},
+        .strides = {cols * 2, HALF_ROWS * cols * 2, 8 * cols * 2, 2 * HALF_ROWS * cols * 2},
+        .box = {(uint32_t)t->box[0], 8, 2, 2, 1}};
     const gg_launch_spec launch = {.grid = 1,
                                    .threads = t->threads,
                                    .smem_bytes = t->smem,
@@ -162,7 +204,7 @@ static bool run(runner *r, const test *t, char digest[17], char error[GG_ERROR_S
     bool ok = !ops->upload(r->backend, r->in, r->host, IN_BYTES) &&
               !ops->fill(r->backend, r->out, 0xeeeeeeee, OUT_BYTES, NULL) &&
               !ops->load(r->backend, path, t->entry, &kernel) &&
-              !(t->rank && ops->tensor_map(r->backend, &spec, p.map)) &&
+              !(t->rank && ops->tensor_map(r->backend, t->rank == 5 ? &halves : &boxes, p.map)) &&
               !ops->launch(r->backend, kernel, &launch, NULL) && !ops->synchronize(r->backend) &&
               !ops->download(r->backend, r->host, r->out, OUT_BYTES);
     if (!ok) snprintf(error, GG_ERROR_SIZE, "%s", r->backend->error);

@@ -6,7 +6,7 @@ typedef struct wrapper_params {
     tensor_map map;
     const u32 *in;
     u32 *out;
-    i32 x, y, z, bytes;
+    i32 x, y, z, bytes, u, v;
 } wrapper_params;
 
 /* copies `bytes` of in to shared memory with all threads, without any asynchrony */
@@ -163,7 +163,7 @@ KERNEL(copies, wrapper_params, 32, 1) {
     store_16(p.out + 16 * t + 12, smem_load_16(smem + 16));
 }
 
-/* One box at (x, y, z) into shared memory, which goes to out as it lies there. RANK 2 or 3. */
+/* One box at (x, y, z) into shared memory, which goes to out as it lies there. RANK 2, 3 or, of loads, 5. */
 #ifndef RANK
 #define RANK 2
 #endif
@@ -177,6 +177,8 @@ KERNEL(box_load, wrapper_params, 32, 1) {
         tma_prefetch_map(&p.map);
         if (RANK == 2)
             tma_load_2d(box, &p.map, p.x, p.y, barrier);
+        else if (RANK == 5)
+            tma_load_5d(box, &p.map, p.x, p.y, p.z, p.u, p.v, barrier);
         else
             tma_load_3d(box, &p.map, p.x, p.y, p.z, barrier);
     }

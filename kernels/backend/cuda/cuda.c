@@ -347,7 +347,7 @@ out:
 
 static gg_status cuda_tensor_map(gg_backend *backend, const gg_tensor_map_spec *spec, void *map) {
     cuda_backend *b = self_of(backend);
-    const uint32_t steps[3] = {1, 1, 1};
+    const uint32_t steps[5] = {1, 1, 1, 1, 1};
     const uint32_t span = spec->box[0] * 2;
     int swizzle = span == 128  ? CU_TENSOR_MAP_SWIZZLE_128B
                   : span == 64 ? CU_TENSOR_MAP_SWIZZLE_64B
@@ -358,6 +358,12 @@ static gg_status cuda_tensor_map(gg_backend *backend, const gg_tensor_map_spec *
                  span);
         return GG_ERR_ARGUMENT;
     }
+    char shape[128] = "";
+    for (int i = 0; i < spec->rank && i < 5; i++) {
+        const size_t used = strlen(shape);
+        snprintf(shape + used, sizeof shape - used, "%s%u of %llu", i ? " x " : "", spec->box[i],
+                 (unsigned long long)spec->dims[i]);
+    }
     gg_status status = enter(b);
     if (status) return status;
     return check(b,
@@ -365,10 +371,7 @@ static gg_status cuda_tensor_map(gg_backend *backend, const gg_tensor_map_spec *
                      map, CU_TENSOR_MAP_DATA_TYPE_UINT16, (uint32_t)spec->rank, (void *)(uintptr_t)spec->base,
                      spec->dims, spec->strides, spec->box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle,
                      CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
-                 GG_ERR_ARGUMENT, "tensor map refused: rank %d, dims %llu x %llu x %llu, box %u x %u x %u",
-                 spec->rank, (unsigned long long)spec->dims[0], (unsigned long long)spec->dims[1],
-                 (unsigned long long)(spec->rank > 2 ? spec->dims[2] : 1), spec->box[0], spec->box[1],
-                 spec->rank > 2 ? spec->box[2] : 1);
+                 GG_ERR_ARGUMENT, "tensor map refused: a box of %s", shape);
 }
 
 static gg_status cuda_launch(gg_backend *backend, gg_kernel *kernel, const gg_launch_spec *spec,

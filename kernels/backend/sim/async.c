@@ -212,12 +212,16 @@ void gg_sim_mbarrier_wait(sim_api *api, const sim_site *site, u32 address, u32 p
 }
 
 /* --- TMA --- */
+/* Rows of a box, of its innermost dimension, in all others. */
+static u32 box_rows(const gg_sim_map *map) { return map->box[1] * map->box[2] * map->box[3] * map->box[4]; }
+
 /* Fills a transfer and checks its box in shared memory. The swizzle spans the box's rows and repeats every 8
  * of them, so the box starts at a multiple of 8 rows: 1024, 512 or 256 bytes. */
-static gg_sim_transfer make_transfer(gg_sim *sim, const tensor_map *opaque, int rank, int x, int y, int z,
+static gg_sim_transfer make_transfer(gg_sim *sim, const tensor_map *opaque, int rank, const int at[5],
                                      u32 shared, gg_sim_access access, const char *what,
                                      const sim_site *site) {
-    gg_sim_transfer transfer = {.at = {x, y, z}, .shared = shared, .site = site};
+    gg_sim_transfer transfer = {.shared = shared, .site = site};
+    memcpy(transfer.at, at, sizeof transfer.at);
     memcpy(&transfer.map, opaque, sizeof transfer.map);
     const gg_sim_map *map = &transfer.map;
     if ((uintptr_t)opaque % _Alignof(tensor_map))
@@ -227,7 +231,7 @@ static gg_sim_transfer make_transfer(gg_sim *sim, const tensor_map *opaque, int 
         gg_sim_fail(sim, site, "%s through %p, which holds no tensor map", what, (const void *)opaque);
     if (map->rank != rank)
         gg_sim_fail(sim, site, "%s of rank %d through a tensor map of rank %d", what, rank, map->rank);
-    transfer.bytes = map->box[0] * map->box[1] * map->box[2] * 2;
+    transfer.bytes = map->box[0] * box_rows(map) * 2;
     u8 *box = gg_sim_shared(sim, shared, transfer.bytes, map->box[0] * 2 * 8, access, what, site);
     if (access == GG_SIM_LOAD_WRITE) memset(box, 0xff, transfer.bytes);
     return transfer;
@@ -245,25 +249,26 @@ typedef struct row_part {
     size_t bytes, before;
 } row_part;
 
-static row_part part_inside(const gg_sim_transfer *transfer, u32 y, u32 z) {
+static row_part part_inside(const gg_sim_transfer *transfer, u32 row) {
     const gg_sim_map *map = &transfer->map;
-    int64_t x = transfer->at[0], row = (int64_t)transfer->at[1] + y, plane = (int64_t)transfer->at[2] + z;
-    int64_t first = x < 0 ? -x : 0, end = (int64_t)map->dims[0] - x;
+    int64_t x = transfer->at[0], first = x < 0 ? -x : 0, end = (int64_t)map->dims[0] - x, offset = 0;
     if (end > (int64_t)map->box[0]) end = map->box[0];
-    if (row < 0 || row >= (int64_t)map->dims[1] || plane < 0 || plane >= (int64_t)map->dims[2] ||
-        first >= end)
-        return (row_part){0};
-    return (row_part){.global = map->base + row * (int64_t)map->strides[0] +
-                                plane * (int64_t)map->strides[1] + (x + first) * 2,
+    if (first >= end) return (row_part){0};
+    for (int i = 1; i < 5; row /= map->box[i++]) {
+        int64_t at = (int64_t)transfer->at[i] + row % map->box[i];
+        if (at < 0 || at >= (int64_t)map->dims[i]) return (row_part){0};
+        offset += at * (int64_t)map->strides[i - 1];
+    }
+    return (row_part){.global = map->base + offset + (x + first) * 2,
                       .bytes = (size_t)(end - first) * 2,
                       .before = (size_t)first * 2};
 }
 
 /* The 16-byte chunks of the box's rows lie swizzled in shared memory, and only elements inside the tensor move. */
-static void move_row(const gg_sim_transfer *transfer, u8 *box, u32 y, u32 z, bool load) {
+static void move_row(const gg_sim_transfer *transfer, u8 *box, u32 row, bool load) {
     const gg_sim_map *map = &transfer->map;
-    u32 span = map->box[0] * 2, mask = span - 16, start = (z * map->box[1] + y) * span;
-    row_part part = part_inside(transfer, y, z);
+    u32 span = map->box[0] * 2, mask = span - 16, start = row * span;
+    row_part part = part_inside(transfer, row);
     u8 line[128] = {0};
     if (load && part.bytes) memcpy(line + part.before, part.global, part.bytes);
     for (u32 c = 0; c < span; c += 16) {
@@ -275,26 +280,23 @@ static void move_row(const gg_sim_transfer *transfer, u8 *box, u32 y, u32 z, boo
 }
 
 static void move_box(const gg_sim_transfer *transfer, u8 *box, bool load) {
-    for (u32 z = 0; z < transfer->map.box[2]; z++)
-        for (u32 y = 0; y < transfer->map.box[1]; y++) move_row(transfer, box, y, z, load);
+    for (u32 row = 0; row < box_rows(&transfer->map); row++) move_row(transfer, box, row, load);
 }
 
 /* What the box will touch of global memory, checked when the transfer is issued. */
 static void check_box(gg_sim *sim, const gg_sim_transfer *transfer, gg_sim_global_access access, u32 barrier,
                       const char *what) {
-    for (u32 z = 0; z < transfer->map.box[2]; z++)
-        for (u32 y = 0; y < transfer->map.box[1]; y++) {
-            row_part part = part_inside(transfer, y, z);
-            if (part.bytes)
-                gg_sim_global(sim, part.global, part.bytes, access, barrier, what, transfer->site);
-        }
+    for (u32 row = 0; row < box_rows(&transfer->map); row++) {
+        row_part part = part_inside(transfer, row);
+        if (part.bytes) gg_sim_global(sim, part.global, part.bytes, access, barrier, what, transfer->site);
+    }
 }
 
 void gg_sim_tma_load(sim_api *api, const sim_site *site, u32 dst, const tensor_map *map, int rank, int x,
-                     int y, int z, u32 barrier) {
+                     int y, int z, int u, int v, u32 barrier) {
     gg_sim *sim = gg_sim_enter(api, site);
-    gg_sim_transfer transfer =
-        make_transfer(sim, map, rank, x, y, z, dst, GG_SIM_LOAD_WRITE, "TMA load", site);
+    gg_sim_transfer transfer = make_transfer(sim, map, rank, (const int[5]){x, y, z, u, v}, dst,
+                                             GG_SIM_LOAD_WRITE, "TMA load", site);
     u32 index = mbarrier_index(sim, find_mbarrier(sim, barrier, site));
     gg_sim_race_mbarrier_use(sim, index, true, site);
     if (sim->race)
@@ -314,11 +316,10 @@ bool gg_sim_land_load(gg_sim *sim) {
     u32 index = mbarrier_index(sim, barrier);
     gg_sim_race_landed(sim, transfer.shared - SIM_SHARED_BASE, transfer.bytes, index);
     if (sim->race)
-        for (u32 z = 0; z < transfer.map.box[2]; z++)
-            for (u32 y = 0; y < transfer.map.box[1]; y++) {
-                row_part part = part_inside(&transfer, y, z);
-                if (part.bytes) gg_sim_race_global_landed(sim, part.global, part.bytes, index);
-            }
+        for (u32 row = 0; row < box_rows(&transfer.map); row++) {
+            row_part part = part_inside(&transfer, row);
+            if (part.bytes) gg_sim_race_global_landed(sim, part.global, part.bytes, index);
+        }
     add_tx(sim, barrier, -(int64_t)transfer.bytes, transfer.site);
     complete_phase(sim, barrier);
     return true;
@@ -332,7 +333,7 @@ void gg_sim_tma_store(sim_api *api, const sim_site *site, const tensor_map *map,
         gg_sim_fail(sim, site, "TMA store at negative coordinates %d, %d, %d: an illegal instruction", x, y,
                     z);
     gg_sim_transfer transfer =
-        make_transfer(sim, map, rank, x, y, z, src, GG_SIM_STORE_READ, "TMA store", site);
+        make_transfer(sim, map, rank, (const int[5]){x, y, z}, src, GG_SIM_STORE_READ, "TMA store", site);
     transfer.owner = sim->current;
     transfer.group = sim->current->store_group;
     check_box(sim, &transfer, GG_SIM_GLOBAL_STORE, 0, "TMA store");

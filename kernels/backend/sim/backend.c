@@ -218,7 +218,7 @@ static gg_status sim_load(gg_backend *backend, const char *path, const char *ent
 
 /* What cuTensorMapEncodeTiled asks for. */
 static const char *map_fault(const gg_tensor_map_spec *spec) {
-    if (spec->rank != 2 && spec->rank != 3) return "rank is not 2 or 3";
+    if (spec->rank < 2 || spec->rank > 5) return "rank is not 2 to 5";
     if (!spec->base || (uintptr_t)spec->base % 16) return "base is not a multiple of 16";
     for (int i = 0; i < spec->rank; i++) {
         if (spec->dims[i] == 0 || spec->dims[i] > 1ull << 32) return "dimension is not 1 to 2^32";
@@ -237,15 +237,12 @@ static gg_status sim_tensor_map(gg_backend *backend, const gg_tensor_map_spec *s
         snprintf(backend->error, GG_ERROR_SIZE, "bad tensor map: %s", fault);
         return GG_ERR_ARGUMENT;
     }
-    bool deep = spec->rank == 3;
-    gg_sim_map map = {
-        .magic = GG_SIM_MAP_MAGIC,
-        .base = (u8 *)(uintptr_t)spec->base,
-        .dims = {spec->dims[0], spec->dims[1], deep ? spec->dims[2] : 1},
-        .strides = {spec->strides[0], deep ? spec->strides[1] : 0},
-        .box = {spec->box[0], spec->box[1], deep ? spec->box[2] : 1},
-        .rank = spec->rank,
-    };
+    gg_sim_map map = {.magic = GG_SIM_MAP_MAGIC, .base = (u8 *)(uintptr_t)spec->base, .rank = spec->rank};
+    for (int i = 0; i < 5; i++) {
+        map.dims[i] = i < spec->rank ? spec->dims[i] : 1;
+        map.box[i] = i < spec->rank ? spec->box[i] : 1;
+        if (i && i < spec->rank) map.strides[i - 1] = spec->strides[i - 1];
+    }
     _Static_assert(sizeof map <= sizeof(tensor_map), "the map fits into what kernels pass");
     memset(map_128_bytes, 0, sizeof(tensor_map));
     memcpy(map_128_bytes, &map, sizeof map);

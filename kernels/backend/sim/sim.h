@@ -175,15 +175,15 @@ typedef struct gg_sim_mbarrier {
 typedef struct gg_sim_map {
     u64 magic;
     u8 *base;
-    u64 dims[3], strides[2]; /* elements; bytes */
-    u32 box[3];
+    u64 dims[5], strides[4]; /* elements; bytes; a dimension beyond the rank has one element */
+    u32 box[5];
     int rank;
 } gg_sim_map;
 
 /* One TMA load or store. */
 typedef struct gg_sim_transfer {
     gg_sim_map map;
-    int at[3];
+    int at[5];
     u32 shared, bytes;
     u32 barrier;         /* load: address of its mbarrier */
     gg_sim_fiber *owner; /* store */

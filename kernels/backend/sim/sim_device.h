@@ -70,7 +70,8 @@ enum { SIM_PLAIN_WRITE = 1, SIM_PLAIN_UNALIGNED = 2 };
     X(void, mbarrier_init, (SIM_AT, u32 barrier, u32 count))                                                 \
     X(void, mbarrier_arrive, (SIM_AT, u32 barrier, u32 expected_bytes))                                      \
     X(void, mbarrier_wait, (SIM_AT, u32 barrier, u32 parity))                                                \
-    X(void, tma_load, (SIM_AT, u32 dst, const tensor_map *map, int rank, int x, int y, int z, u32 barrier))  \
+    X(void, tma_load,                                                                                        \
+      (SIM_AT, u32 dst, const tensor_map *map, int rank, int x, int y, int z, int u, int v, u32 barrier))    \
     X(void, tma_store, (SIM_AT, const tensor_map *map, int rank, int x, int y, int z, u32 src))              \
     X(void, tma_store_commit, (SIM_AT))                                                                      \
     X(void, tma_store_wait, (SIM_AT, int pending, int only_reads))
@@ -292,8 +293,9 @@ DEVICE float add_f32(float a, float b) { return a + b; }
 #define fence_proxy_async() SIM_CALL(fence, SIM_FENCE_PROXY_ASYNC)
 #define fence_proxy_async_global() SIM_CALL(fence, SIM_FENCE_PROXY_ASYNC_GLOBAL)
 #define tma_prefetch_map(map) ((void)(map))
-#define tma_load_2d(dst, map, x, y, barrier) SIM_CALL(tma_load, dst, map, 2, x, y, 0, barrier)
-#define tma_load_3d(dst, map, x, y, z, barrier) SIM_CALL(tma_load, dst, map, 3, x, y, z, barrier)
+#define tma_load_2d(dst, map, x, y, barrier) SIM_CALL(tma_load, dst, map, 2, x, y, 0, 0, 0, barrier)
+#define tma_load_3d(dst, map, x, y, z, barrier) SIM_CALL(tma_load, dst, map, 3, x, y, z, 0, 0, barrier)
+#define tma_load_5d(dst, map, x, y, z, u, v, barrier) SIM_CALL(tma_load, dst, map, 5, x, y, z, u, v, barrier)
 #define tma_store_2d(map, x, y, src) SIM_CALL(tma_store, map, 2, x, y, 0, src)
 #define tma_store_3d(map, x, y, z, src) SIM_CALL(tma_store, map, 3, x, y, z, src)
 #define tma_store_commit() SIM_CALL(tma_store_commit)
