@@ -224,13 +224,15 @@ gg_status mg_bench_block(const mg_bench_block_options *options, mg_bench_block_t
     *times = (mg_bench_block_times){0};
     if (!find_block(&b)) return GG_ERR_ARGUMENT;
     b.p = mg_block_problem(&b.block, options->mode, options->fusions, options->dtype);
-    if ((status = gg_moe_plan(&b.p, &b.layout, reason))) {
-        snprintf(error, MG_ERROR_SIZE, "%s", reason);
-        return status;
-    }
     if (!(b.samples = malloc((size_t)options->repeat * sizeof *b.samples))) return GG_ERR_MEMORY;
     if ((status = fail(&b, gg_open(&b.context, &open), "no device"))) goto out;
     b.backend = gg_context_backend(b.context);
+    if (!options->no_fuse_silu && gg_moe_supports_fuse_silu(gg_get_device(b.context)))
+        b.p.fusions |= GG_FUSE_SILU;
+    if ((status = gg_moe_plan(&b.p, &b.layout, reason))) {
+        snprintf(error, MG_ERROR_SIZE, "%s", reason);
+        goto out;
+    }
     gg_moe_default_configs(&b.p, gg_get_device(b.context), &b.configs);
     if (options->overlap) status = fail(&b, b.backend->ops->stream_new(b.backend, &b.side), "no stream");
     if (!status && !(status = place(&b))) status = time_block(&b);
@@ -255,15 +257,16 @@ static void print(const mg_bench_block_times *t) {
 int mg_block_main(int argc, char **argv) {
     const char *model = "qwen3", *mode = "forward", *seqlen = "1024", *dtype = "bf16", *limit = "0",
                *repeat = "30", *backend = NULL, *permute_x = NULL, *permute_y = NULL, *mul_post = NULL,
-               *autotune = NULL, *overlap = NULL;
+               *autotune = NULL, *overlap = NULL, *no_fuse_silu = NULL;
     const mg_argument table[] = {
         {"--model", "NAME", "qwen3 or llama4", &model},
-        {"--mode", "MODE", "forward, inference or backward", &mode},
+        {"--mode", "MODE", "forward (for training), inference or backward", &mode},
         {"--seqlen", "N", "tokens", &seqlen},
         {"--dtype", "TYPE", "bf16 or fp16", &dtype},
         {"--permute_x", NULL, "the first GEMM gathers its rows", &permute_x},
         {"--permute_y", NULL, "the second GEMM scatters its rows", &permute_y},
         {"--fuse_mul_post", NULL, "and multiplies by the weights (inference)", &mul_post},
+        {"--no_fuse_silu", NULL, "silu_and_mul by itself, not in the first GEMM", &no_fuse_silu},
         {"--overlap", NULL, "shared expert and router's gradients on a second stream", &overlap},
         {"--autotune", NULL, "search configs for every GEMM first", &autotune},
         {"--limit", "N", "candidates of a search", &limit},
@@ -290,6 +293,7 @@ int mg_block_main(int argc, char **argv) {
                                 .dtype = strcmp(dtype, "fp16") ? GG_BF16 : GG_FP16,
                                 .autotune = autotune,
                                 .overlap = overlap,
+                                .no_fuse_silu = no_fuse_silu,
                                 .limit = (size_t)atoll(limit),
                                 .repeat = atoi(repeat),
                                 .backend = backend};
@@ -308,9 +312,9 @@ int mg_block_main(int argc, char **argv) {
         fprintf(stderr, "moegemm: error: %s\n", error);
         return 1;
     }
-    printf("%s %s T%lld %s%s%s%s%s%s\n", model, mode, (long long)o.T, dtype, permute_x ? " permute_x" : "",
+    printf("%s %s T%lld %s%s%s%s%s%s%s\n", model, mode, (long long)o.T, dtype, permute_x ? " permute_x" : "",
            permute_y ? " permute_y" : "", mul_post ? " fuse_mul_post" : "", autotune ? " autotune" : "",
-           overlap ? " overlap" : "");
+           overlap ? " overlap" : "", no_fuse_silu ? " no_fuse_silu" : "");
     print(&times);
     return 0;
 }

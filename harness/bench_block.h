@@ -10,7 +10,8 @@ typedef struct mg_bench_block_options {
     mg_block_mode mode;    /* forward, inference, or backward: the backward half alone */
     int64_t T;
     gg_dtype dtype;
-    unsigned fusions;
+    unsigned fusions; /* GG_FUSE_SILU where the device has it, unless */
+    bool no_fuse_silu;
     bool autotune, overlap; /* overlap: with a side stream */
     size_t limit;           /* candidates of a search, 0: all */
     int repeat;             /* timings of each kind; the median counts */

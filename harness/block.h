@@ -139,6 +139,7 @@ typedef struct mg_block_view {
     int64_t *starts;        /* (E + 1) rows of expert order where experts begin; mg_block_route fills it */
     uint16_t *drawn, *kept; /* a row of the widest input each */
     double *row;            /* the same as numbers */
+    double *first;          /* a row of first, and its bounds, where the workspace has none */
     float *numbers;         /* (65536) of the dtype by their bits: products take most of the time */
 } mg_block_view;
 gg_status mg_block_view_init(mg_block_view *view, const mg_block *block, const gg_moe_problem *p,

@@ -23,10 +23,13 @@ gg_status mg_block_view_init(mg_block_view *view, const mg_block *block, const g
     view->drawn = malloc((size_t)widest * sizeof *view->drawn);
     view->kept = malloc((size_t)widest * sizeof *view->kept);
     view->row = malloc((size_t)widest * sizeof *view->row);
+    view->first = malloc(4 * (size_t)(p->I > p->shared_I ? p->I : p->shared_I) * sizeof *view->first);
     view->numbers = malloc(65536 * sizeof *view->numbers);
     for (uint32_t bits = 0; bits < 65536 && view->numbers; bits++)
         view->numbers[bits] = mg_float_from_bits(p->dtype, (uint16_t)bits);
-    return view->starts && view->drawn && view->kept && view->row && view->numbers ? GG_OK : GG_ERR_MEMORY;
+    return view->starts && view->drawn && view->kept && view->row && view->first && view->numbers
+               ? GG_OK
+               : GG_ERR_MEMORY;
 }
 
 void mg_block_view_free(mg_block_view *view) {
@@ -34,10 +37,11 @@ void mg_block_view_free(mg_block_view *view) {
     free(view->drawn);
     free(view->kept);
     free(view->row);
+    free(view->first);
     free(view->numbers);
     view->starts = NULL;
     view->drawn = view->kept = NULL;
-    view->row = NULL;
+    view->row = view->first = NULL;
     view->numbers = NULL;
 }
 
@@ -46,6 +50,7 @@ void mg_block_view_free(mg_block_view *view) {
 mg_block_step_shape mg_block_step_of(const gg_moe_problem *p, mg_block_step step) {
     enum { NONE = GG_MOE_NUM_BUFFERS };
     const double H = p->H, I = p->I, S = p->shared_I, rows = (double)(p->T * p->topk) / p->E;
+    const double of_first = gg_moe_keeps_first(p) ? 20 : 2 * H; /* activation from first, or from x */
     const struct {
         int buffer; /* NONE: an output */
         int output;
@@ -59,10 +64,10 @@ mg_block_step_shape mg_block_step_of(const gg_moe_problem *p, mg_block_step step
         BUFFER(GATHER_INDICES, (double)p->T * p->topk),
         BUFFER(X_EXPERT, H),
         BUFFER(FIRST, 2 * I * H),
-        BUFFER(ACTIVATION, 20 * I),
+        BUFFER(ACTIVATION, of_first * I),
         BUFFER(SECOND, H * I),
         BUFFER(SHARED_FIRST, 2 * S * H),
-        BUFFER(SHARED_ACTIVATION, 20 * S),
+        BUFFER(SHARED_ACTIVATION, of_first * S),
         BUFFER(SHARED_SECOND, H * S),
         OUTPUT(Y, H * p->topk),
         BUFFER(DY_EXPERT, H),

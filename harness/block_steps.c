@@ -213,12 +213,38 @@ static void sort_row(const mg_block_view *v, double *value, double *bound) {
 
 /* --- activation --- */
 
-static void activation_row(const mg_block_view *v, const uint16_t *gate_up, int64_t I, double *value,
-                           double *bound) {
+static double silu(double x) { return x * sigmoid(x); }
+
+/* How far silu goes while its argument goes by `error` at most: it falls as far as its least value, rises from there. */
+static double silu_reach(double x, double error) {
+    const double least_at = -0x1.474973c84120cp+0, here = silu(x); /* where 1 + x (1 - sigmoid(x)) is 0 */
+    const double reach = fmax(fabs(silu(x + error) - here), fabs(silu(x - error) - here));
+    const bool turns = x - error < least_at && least_at < x + error;
+    return turns ? fmax(reach, here - silu(least_at)) : reach;
+}
+
+/* From gate and up in memory; where there are none, from what they must be and may be off, bit for bit the same where both
+ * are the only right ones. */
+static void activation_row(const mg_block_view *v, mg_block_step first, gg_moe_buffer buffer, int64_t row,
+                           double *value, double *bound) {
+    const int64_t I = v->layout.places[buffer].cols / 2;
+    const bool kept = v->layout.places[buffer].bytes;
+    const uint16_t *bits = kept ? halves(v, buffer, row) : NULL;
+    double *numbers = v->first, *errors = v->first + 2 * I;
+    if (!kept) mg_block_row(v, first, row, numbers, errors);
+    for (int64_t k = 0; k < 2 * I; k++) {
+        const double right = kept ? 0 : numbers[k];
+        numbers[k] = number(v, kept ? bits[k] : mg_bits_from_double(v->p.dtype, right));
+        errors[k] = kept || errors[k] == 0 ? 0 : errors[k] + fabs(numbers[k] - right);
+    }
     for (int64_t k = 0; k < I; k++) {
-        const double gate = number(v, gate_up[k]), up = number(v, gate_up[I + k]);
+        const double gate = numbers[k], up = numbers[I + k], up_error = errors[I + k];
+        const double reach = errors[k] > 0 ? silu_reach(gate, errors[k]) : 0, largest = fabs(up) + up_error;
+        const double before = reach * largest + fabs(silu(gate)) * up_error;
         value[k] = gate * sigmoid(gate) * up;
-        bound[k] = rounded(v, value[k], (sigmoid_error(gate) + 2 * U) * fabs(value[k]) + 0x1p-120);
+        bound[k] = rounded(
+            v, value[k],
+            before + (sigmoid_error(fabs(gate) + errors[k]) + 2 * U) * (fabs(value[k]) + before) + 0x1p-120);
     }
 }
 
@@ -394,7 +420,7 @@ void mg_block_row(const mg_block_view *v, mg_block_step step, int64_t row, doubl
                          value, bound);
         bound_products(v, (double)H, !p->weights_first, 2 * I, value, bound);
         break;
-    case MG_STEP_ACTIVATION: activation_row(v, halves(v, GG_MOE_FIRST, row), I, value, bound); break;
+    case MG_STEP_ACTIVATION: activation_row(v, MG_STEP_FIRST, GG_MOE_FIRST, row, value, bound); break;
     case MG_STEP_SECOND: second_row(v, row, value, bound); break;
     case MG_STEP_SHARED_FIRST:
         times_transposed(v, keep(v, input_row(v, MG_BLOCK_X, row), H), MG_BLOCK_SHARED_GATE_UP, 0, 2 * S,
@@ -402,7 +428,7 @@ void mg_block_row(const mg_block_view *v, mg_block_step step, int64_t row, doubl
         bound_products(v, (double)H, true, 2 * S, value, bound);
         break;
     case MG_STEP_SHARED_ACTIVATION:
-        activation_row(v, halves(v, GG_MOE_SHARED_FIRST, row), S, value, bound);
+        activation_row(v, MG_STEP_SHARED_FIRST, GG_MOE_SHARED_FIRST, row, value, bound);
         break;
     case MG_STEP_SHARED_SECOND:
         times_transposed(v, halves(v, GG_MOE_SHARED_ACTIVATION, row), MG_BLOCK_SHARED_DOWN, 0, H, value,

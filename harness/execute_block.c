@@ -22,10 +22,16 @@ struct mg_block_memory {
     gg_stream side;
 };
 
-struct mg_block_run {
-    const mg_block *block;
+/* How the block is computed: the first of two is run 1's, the other does silu_and_mul by itself, which must not show. */
+typedef struct block_way {
     gg_moe_problem p;
     gg_moe_layout layout;
+} block_way;
+
+struct mg_block_run {
+    const mg_block *block;
+    block_way ways[2];
+    const block_way *way; /* of the launch under way */
     gg_moe_configs configs;
     gg_stream side; /* of the launch under way; NULL: none */
 };
@@ -35,22 +41,21 @@ static mg_region *results(mg_run *run, int set) { return run->x->block->results[
 static bool has_backward(const mg_run *run) { return run->c->block_mode == MG_BLOCK_BACKWARD; }
 
 static int64_t output_rows(const mg_run *run, int output) {
-    const mg_block_shape shape = mg_block_output_shape(&run->block->p, output);
+    const mg_block_shape shape = mg_block_output_shape(&run->block->way->p, output);
     if (!shape.cols) return 0;
     if (output == MG_BLOCK_Y) return shape.rows;
     return has_backward(run) ? shape.rows : 0;
 }
 static size_t result_bytes(const mg_run *run, int region) {
-    if (region == WORKSPACE) return run->block->layout.bytes;
-    return (size_t)(output_rows(run, region) * mg_block_output_shape(&run->block->p, region).cols) * 2;
+    if (region == WORKSPACE) return run->block->way->layout.bytes;
+    return (size_t)(output_rows(run, region) * mg_block_output_shape(&run->block->way->p, region).cols) * 2;
 }
 static const char *result_name(const mg_run *run, int region) {
-    return region == WORKSPACE ? "workspace" : mg_block_output_shape(&run->block->p, region).name;
+    return region == WORKSPACE ? "workspace" : mg_block_output_shape(&run->block->way->p, region).name;
 }
-/* Of the workspace, what the case's launches write. */
-static bool is_written(const mg_run *run, int buffer) {
-    return run->block->p.T && run->block->layout.places[buffer].bytes &&
-           (has_backward(run) || buffer < GG_MOE_DY_EXPERT);
+/* Of the workspace, what the launches write that are done this way. */
+static bool is_written(const mg_run *run, const block_way *way, int buffer) {
+    return way->p.T && way->layout.places[buffer].bytes && (has_backward(run) || buffer < GG_MOE_DY_EXPERT);
 }
 
 /* --- memory --- */
@@ -76,8 +81,10 @@ static gg_status reserve(mg_run *run) {
     for (int set = 0; set < 2 && status == GG_OK; set++)
         for (int i = 0; i < REGIONS && status == GG_OK; i++)
             status = mg_region_reserve(x, &results(run, set)[i], result_bytes(run, i));
-    if (run->block->layout.bytes <= x->block->capacity || status != GG_OK) return status;
-    x->block->capacity = run->block->layout.bytes;
+    const size_t fused = run->block->ways[0].layout.bytes, plain = run->block->ways[1].layout.bytes;
+    const size_t bytes = fused > plain ? fused : plain;
+    if (bytes <= x->block->capacity || status != GG_OK) return status;
+    x->block->capacity = bytes;
     for (int set = 0; set < 2; set++) {
         free(x->block->workspaces[set]);
         if (!(x->block->workspaces[set] = malloc(x->block->capacity))) {
@@ -112,7 +119,7 @@ static gg_status place_inputs(mg_run *run, size_t shift) {
     const gg_backend_ops *ops = x->backend->ops;
     gg_status status = GG_OK;
     for (int i = 0; i < MG_NUM_BLOCK_INPUTS && status == GG_OK; i++) {
-        const mg_block_shape shape = mg_block_input_shape(&run->block->p, i);
+        const mg_block_shape shape = mg_block_input_shape(&run->block->way->p, i);
         const mg_draw draw = mg_block_draw(run->block->block, i, x->options.user_seed);
         mg_region *region = &inputs(run)[i];
         if ((status = mg_region_reserve(x, region, (size_t)(shape.rows * shape.cols) * 2))) break;
@@ -127,7 +134,7 @@ static gg_status place_inputs(mg_run *run, size_t shift) {
                                     .cols = (i32)shape.cols,
                                     .bits = draw.bits,
                                     .scale_log2 = draw.scale_log2,
-                                    .dtype = run->block->p.dtype};
+                                    .dtype = run->block->way->p.dtype};
         if (status == GG_OK) status = mg_launch_fill(x, &params);
     }
     if (status == GG_OK) status = digest_inputs(run);
@@ -140,7 +147,7 @@ static gg_status verify_inputs(mg_run *run) {
     for (int i = 0; i < MG_NUM_BLOCK_INPUTS && status == GG_OK; i++)
         if (run->x->board->hashes[i] != run->x->block->digests[i])
             mg_note(run->result, MG_FAILED, "input '%s' or memory beside it was modified",
-                    mg_block_input_shape(&run->block->p, i).name);
+                    mg_block_input_shape(&run->block->way->p, i).name);
     return status;
 }
 
@@ -176,10 +183,10 @@ static gg_status launch_block(mg_run *run, int set, gg_stream stream, bool timed
     float milliseconds = 0;
     gg_status status = timed ? mg_device_status(x, ops->timer_start(x->backend), "timer failed") : GG_OK;
     if (status != GG_OK) return status;
-    status = gg_moe_forward(x->context, &run->block->p, &run->block->configs, &tensors, workspace, stream,
-                            run->block->side);
+    status = gg_moe_forward(x->context, &run->block->way->p, &run->block->configs, &tensors, workspace,
+                            stream, run->block->side);
     if (status == GG_OK && has_backward(run))
-        status = gg_moe_backward(x->context, &run->block->p, &run->block->configs, &tensors, workspace,
+        status = gg_moe_backward(x->context, &run->block->way->p, &run->block->configs, &tensors, workspace,
                                  stream, run->block->side);
     if (status != GG_OK) {
         snprintf(x->error, sizeof x->error, "block: %.400s", gg_error(x->context));
@@ -248,7 +255,7 @@ static gg_status download_workspace(mg_run *run, int set) {
     return mg_device_status(x,
                             x->backend->ops->download(x->backend, x->block->workspaces[set],
                                                       mg_region_data(&results(run, set)[WORKSPACE]),
-                                                      run->block->layout.bytes),
+                                                      run->block->way->layout.bytes),
                             "download failed");
 }
 
@@ -256,10 +263,10 @@ static gg_status download_workspace(mg_run *run, int set) {
 static void judge_gaps(mg_run *run, int number, int set) {
     const uint8_t pattern[2] = {(uint8_t)(run->poison & 0xff), (uint8_t)(run->poison >> 8 & 0xff)};
     const uint8_t *bytes = run->x->block->workspaces[set];
-    const gg_moe_layout *layout = &run->block->layout;
+    const gg_moe_layout *layout = &run->block->way->layout;
     for (int i = 0; i < GG_MOE_NUM_BUFFERS; i++) {
         const gg_moe_place *place = &layout->places[i];
-        const size_t begin = place->offset + (is_written(run, i) ? place->bytes : 0);
+        const size_t begin = place->offset + (is_written(run, run->block->way, i) ? place->bytes : 0);
         const size_t end = i + 1 < GG_MOE_NUM_BUFFERS ? layout->places[i + 1].offset : layout->bytes;
         for (size_t at = begin; at < end; at++)
             if (bytes[at] != pattern[at & 1]) {
@@ -270,24 +277,29 @@ static void judge_gaps(mg_run *run, int number, int set) {
     }
 }
 
+static const char *way_name(const mg_run *run) {
+    return run->block->way == run->block->ways ? "" : ", silu_and_mul by itself";
+}
+
 static void compare_workspaces(mg_run *run, int number) {
     uint8_t **bytes = run->x->block->workspaces;
+    const block_way *ways[2] = {&run->block->ways[0], run->block->way};
     for (int i = 0; i < GG_MOE_NUM_BUFFERS; i++) {
-        const gg_moe_place *place = &run->block->layout.places[i];
-        if (!is_written(run, i) || !memcmp(bytes[0] + place->offset, bytes[1] + place->offset, place->bytes))
-            continue;
-        mg_note(run->result, MG_FAILED, "'%s' differs between runs 1 and %d%s%s", gg_moe_buffer_name(i),
-                number, run->how ? ": " : "", run->how ? mg_perturbation_name(run->how) : "");
+        const gg_moe_place *place[2] = {&ways[0]->layout.places[i], &ways[1]->layout.places[i]};
+        if (!is_written(run, ways[0], i) || !is_written(run, ways[1], i)) continue;
+        if (!memcmp(bytes[0] + place[0]->offset, bytes[1] + place[1]->offset, place[0]->bytes)) continue;
+        mg_note(run->result, MG_FAILED, "'%s' differs between runs 1 and %d%s%s%s", gg_moe_buffer_name(i),
+                number, run->how ? ": " : "", run->how ? mg_perturbation_name(run->how) : "", way_name(run));
         return; /* what follows differs with it */
     }
 }
 
-/* Of everything a run wrote. */
+/* Of everything a run wrote that run 1 wrote too. */
 static gg_status digest_results(mg_run *run, int set, uint64_t *digest) {
     mg_executor *x = run->x;
     gg_status status = mg_board_clear(x);
     for (int i = 0; i < WORKSPACE && status == GG_OK; i++) {
-        const int64_t rows = output_rows(run, i), cols = mg_block_output_shape(&run->block->p, i).cols;
+        const int64_t rows = output_rows(run, i), cols = mg_block_output_shape(&run->block->way->p, i).cols;
         if (!rows) continue;
         const hash_params params = {.data = mg_region_data(&results(run, set)[i]),
                                     .hashes = (u64 *)&x->device_board->hashes[i],
@@ -300,8 +312,8 @@ static gg_status digest_results(mg_run *run, int set, uint64_t *digest) {
     if (status != GG_OK) return status;
     *digest = XXH3_64bits(x->board->hashes, WORKSPACE * sizeof *x->board->hashes);
     for (int i = 0; i < GG_MOE_NUM_BUFFERS; i++) {
-        const gg_moe_place *place = &run->block->layout.places[i];
-        if (is_written(run, i))
+        const gg_moe_place *place = &run->block->way->layout.places[i];
+        if (is_written(run, &run->block->ways[0], i))
             *digest = XXH3_64bits_withSeed(x->block->workspaces[set] + place->offset, place->bytes, *digest);
     }
     return GG_OK;
@@ -311,7 +323,7 @@ static gg_status digest_results(mg_run *run, int set, uint64_t *digest) {
 
 static gg_status read_output_row(void *data, mg_block_output output, int64_t row, uint16_t *out) {
     mg_run *run = data;
-    const size_t bytes = (size_t)mg_block_output_shape(&run->block->p, output).cols * 2;
+    const size_t bytes = (size_t)mg_block_output_shape(&run->block->way->p, output).cols * 2;
     const uint8_t *device = mg_region_data(&results(run, 0)[output]);
     return mg_device_status(
         run->x, run->x->backend->ops->download(run->x->backend, out, device + (size_t)row * bytes, bytes),
@@ -320,7 +332,7 @@ static gg_status read_output_row(void *data, mg_block_output output, int64_t row
 
 static gg_status judge(mg_run *run) {
     const mg_block_judged judged = {.block = run->block->block,
-                                    .p = run->block->p,
+                                    .p = run->block->way->p,
                                     .backward = has_backward(run),
                                     .user_seed = run->x->options.user_seed,
                                     .workspace = run->x->block->workspaces[0],
@@ -346,12 +358,15 @@ static gg_status repeat_once(mg_run *run, int number) {
     uint64_t digest;
     run->how = perturbation_of(run, number);
     run->block->side = number % 2 ? NULL : x->block->side; /* which must not show either */
+    run->block->way = &run->block->ways[number % 3 == 2];
     const size_t shift = run->how == MG_PERTURB_BASE ? (size_t)(16 * (2 * (number % 8) + 1)) : 0;
     gg_status status = GG_OK;
     if (shift != inputs(run)[MG_BLOCK_X].shift) {
         status = verify_inputs(run); /* they are about to be overwritten */
         if (status == GG_OK) status = place_inputs(run, shift);
     }
+    if (status == GG_OK)
+        status = mg_region_reserve(x, &results(run, 1)[WORKSPACE], result_bytes(run, WORKSPACE));
     for (int i = 0; i < REGIONS; i++) results(run, 1)[i].shift = shift;
     const mg_verdict before = run->result->verdict;
     if (status == GG_OK) status = run_once(run, number, 1, number == x->options.repeats);
@@ -376,7 +391,7 @@ static gg_status tune(mg_run *run) {
     size_t measured = 0;
     gg_status status = GG_OK;
     for (int turn = 0; turn < 2 && status == GG_OK; turn++)
-        status = gg_moe_autotune(x->context, &b->p, &tensors, workspace, x->options.autotune_limit,
+        status = gg_moe_autotune(x->context, &b->way->p, &tensors, workspace, x->options.autotune_limit,
                                  &b->configs, &measured);
     if (status != GG_OK)
         snprintf(x->error, sizeof x->error, "autotune: %.400s", gg_error(x->context));
@@ -387,7 +402,7 @@ static gg_status tune(mg_run *run) {
 
 static void choose_configs(mg_run *run) {
     struct mg_block_run *b = run->block;
-    gg_moe_default_configs(&b->p, mg_executor_device(run->x), &b->configs);
+    gg_moe_default_configs(&b->way->p, mg_executor_device(run->x), &b->configs);
     if (run->x->subject != &mg_subject_reference) return;
     for (int gemm = 0; gemm < GG_MOE_NUM_GEMMS; gemm++)
         for (int op = 0; op < GG_NUM_OPS; op++)
@@ -418,19 +433,31 @@ static gg_status run_block(mg_run *run) {
          number++)
         status = repeat_once(run, number);
     run->how = MG_PERTURB_NONE;
+    run->block->way = run->block->ways;
     return status == GG_OK ? verify_inputs(run) : status;
 }
 
+/* Both ways, the same where silu_and_mul cannot be fused. */
+static gg_status plan_ways(const mg_case *c, bool fuses, block_way ways[2], char reason[GG_REASON_SIZE]) {
+    gg_status status = GG_OK;
+    for (int i = 0; i < 2 && status == GG_OK; i++) {
+        const unsigned fusions = c->fusions | (fuses && i == 0 ? GG_FUSE_SILU : 0u);
+        ways[i].p = mg_block_problem(c->block, c->block_mode, fusions, c->dtype);
+        status = gg_moe_plan(&ways[i].p, &ways[i].layout, reason);
+    }
+    return status;
+}
+
 gg_status mg_run_block(mg_run *run) {
-    struct mg_block_run b = {.block = run->c->block};
+    struct mg_block_run b = {.block = run->c->block, .way = b.ways};
     mg_executor *x = run->x;
     char reason[GG_REASON_SIZE];
     if (x->subject != &mg_subject_moegemm && x->subject != &mg_subject_reference) {
         mg_skip(run->result, "subject '%s' has no MoE block", x->subject->name);
         return GG_OK;
     }
-    b.p = mg_block_problem(b.block, run->c->block_mode, run->c->fusions, run->c->dtype);
-    gg_status status = gg_moe_plan(&b.p, &b.layout, reason);
+    const bool fuses = x->subject == &mg_subject_moegemm && gg_moe_supports_fuse_silu(mg_executor_device(x));
+    gg_status status = plan_ways(run->c, fuses, b.ways, reason);
     if (status != GG_OK) {
         mg_note(run->result, MG_FAILED, "the block is refused: %s", reason);
         return GG_OK;
@@ -458,22 +485,28 @@ static size_t add_plan(const gg_problem *problem, const gg_config *config, const
 size_t mg_block_plans(const mg_execute_options *options, const gg_device *device, const mg_case *c,
                       gg_plan *plans, size_t capacity) {
     enum { MAX_CANDIDATES = 512 };
-    const gg_moe_problem p = mg_block_problem(c->block, c->block_mode, c->fusions, c->dtype);
     const bool reference = options->subject && !strcmp(options->subject, "reference");
     const gg_config naive = {.mainloop = GG_REFERENCE};
+    block_way ways[2];
+    char reason[GG_REASON_SIZE];
     gg_moe_configs configs;
     gg_config candidates[MAX_CANDIDATES];
     gg_plan own[GG_MOE_NUM_KERNELS];
-    size_t count = p.T ? gg_moe_kernel_plans(&p, own) : 0;
+    if (plan_ways(c, !reference && gg_moe_supports_fuse_silu(device), ways, reason)) return 0;
+    /* the way that does silu_and_mul by itself has all kernels of its own */
+    size_t count = ways[1].p.T ? gg_moe_kernel_plans(&ways[1].p, own) : 0;
     for (size_t i = 0; i < count && i < capacity; i++) plans[i] = own[i];
-    gg_moe_default_configs(&p, device, &configs);
+    gg_moe_default_configs(&ways[0].p, device, &configs);
     for (int gemm = 0; gemm < GG_MOE_NUM_GEMMS; gemm++)
         for (int op = 0; op < GG_NUM_OPS; op++) {
-            gg_problem problem;
+            const gg_config *config = reference ? &naive : &configs.of[gemm][op];
+            gg_problem problem, other;
             if (op != GG_FORWARD && c->block_mode != MG_BLOCK_BACKWARD) continue;
-            if (!gg_moe_gemm_problem(&p, gemm, op, &problem)) continue;
-            count = add_plan(&problem, reference ? &naive : &configs.of[gemm][op], device, plans, capacity,
-                             count);
+            if (!gg_moe_gemm_problem(&ways[0].p, gemm, op, &problem)) continue;
+            gg_moe_gemm_problem(&ways[1].p, gemm, op, &other);
+            count = add_plan(&problem, config, device, plans, capacity, count);
+            if (problem.fusions != other.fusions)
+                count = add_plan(&other, config, device, plans, capacity, count);
             if (!c->function.autotune || reference) continue;
             size_t found = gg_candidate_configs(&problem, device, candidates, MAX_CANDIDATES);
             if (found > MAX_CANDIDATES) found = MAX_CANDIDATES;

@@ -107,6 +107,10 @@ void gg_context_use_sources(gg_context *context, const gg_source_file *sources, 
     context->patched = root;
 }
 
+void gg_context_patch(const gg_context *context, gg_source *source) {
+    if (context->sources && !strcmp(source->root, context->patched)) source->files = context->sources;
+}
+
 void gg_context_filter_steps(gg_context *context, gg_step_filter filter, void *data) {
     context->step_filter = filter;
     context->step_data = data;

@@ -21,8 +21,7 @@ struct gg_context {
     gg_target target;
     gg_device limited; /* what plans see instead of the device, unless sm_count is 0 */
     bool debug;
-    const gg_source_file
-        *sources; /* of an MoE block's kernel in the file `patched`; NULL: the embedded ones */
+    const gg_source_file *sources; /* of kernels in the file `patched`; NULL: the embedded ones */
     const char *patched;
     gg_step_filter step_filter; /* of MoE blocks; NULL: every step is launched */
     void *step_data;
@@ -46,6 +45,8 @@ gg_status gg_fail_backend(gg_context *context, gg_status status, const char *wha
 
 /* The tuned config of a problem if the cache has one, else gg_default_config; remembered. */
 gg_config gg_resolve_config(gg_context *context, const gg_problem *problem);
+/* A block's kernel from the table of gg_context_use_sources, if its file is the one. */
+void gg_context_patch(const gg_context *context, gg_source *source);
 /* Forgets what was remembered, after tuning. */
 void gg_forget_configs(gg_context *context);
 

@@ -62,12 +62,17 @@ enum {
 #undef X
 };
 
+/* Fusions of an MoE block's first GEMM (moe.h), forward alone, whose columns are gate, then up: `activation` gets silu(gate) *
+ * up, and y gets gate and up with GG_KEEP_FIRST alone. The bits are those of silu_and_mul after the GEMM. Wants mainloop wgmma
+ * with use_tma_load_w, and N a multiple of 16. */
+enum { GG_FUSE_SILU = 16u, GG_KEEP_FIRST = 32u };
+
 /* Shape of one grouped GEMM; sizes in elements. Depends on no device data. */
 typedef struct gg_problem {
     gg_op op;
     gg_dtype dtype;
     gg_gemm gemm;
-    unsigned fusions; /* GG_PERMUTE_X | GG_PERMUTE_Y | GG_FUSE_MUL_POST */
+    unsigned fusions; /* GG_PERMUTE_X | GG_PERMUTE_Y | GG_FUSE_MUL_POST, GG_FUSE_SILU | GG_KEEP_FIRST */
     int32_t E, N, K, topk;
     int64_t T; /* tokens; M = T * topk; 0 is legal */
 } gg_problem;
@@ -113,6 +118,7 @@ typedef struct gg_tensors {
     const void *w;                 /* (E, N, K) forward, dX */
     const void *dy;                /* (M, N) dX, dW; slot order if permute_y, else expert order */
     void *y;                       /* (M, N) forward; slot order if permute_y, else expert order */
+    void *activation;              /* (M, N / 2) forward with GG_FUSE_SILU */
     void *dx;                      /* (M, K) dX; slot order if permute_x, else expert order */
     void *dw;                      /* (E, N, K) dW */
     const int32_t *m_sizes;        /* (E), sum M, none negative */

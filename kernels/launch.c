@@ -7,7 +7,7 @@
 
 /* --- tensors --- */
 
-enum { X, W, DY, Y, DX, DW };
+enum { X, W, DY, Y, DX, DW, ACTIVATION };
 
 /* Element tensors: (M, columns) or (E, N, K); x with permute_x has T rows, but then no map. */
 static const struct tensor {
@@ -16,6 +16,7 @@ static const struct tensor {
     unsigned tma;   /* the config's bit for moving it by TMA */
     bool weights;   /* (E, N, K) */
     bool columns_n; /* N columns, else K */
+    bool halved;    /* half as many */
 } tensors_table[] = {
     [X] = {"x", offsetof(gg_tensors, x), GG_TMA_LOAD_X},
     [W] = {"w", offsetof(gg_tensors, w), GG_TMA_LOAD_W, .weights = true},
@@ -23,15 +24,21 @@ static const struct tensor {
     [Y] = {"y", offsetof(gg_tensors, y), GG_TMA_STORE, .columns_n = true},
     [DX] = {"dx", offsetof(gg_tensors, dx), GG_TMA_STORE},
     [DW] = {"dw", offsetof(gg_tensors, dw), GG_TMA_STORE, .weights = true},
+    [ACTIVATION] = {"activation", offsetof(gg_tensors, activation), GG_TMA_STORE, .columns_n = true,
+                    .halved = true},
 };
 
-/* Operands of an op, in the order of gemm_params: a, b, out. */
-enum { A, B, OUT, OPERANDS };
-static const int operands[GG_NUM_OPS][OPERANDS] = {
-    [GG_FORWARD] = {X, W, Y},
-    [GG_DX] = {DY, W, DX},
-    [GG_DW] = {DY, X, DW},
-};
+/* Operands of an op, in the order of gemm_params: a, b, out, first. */
+enum { A, B, OUT, FIRST, OPERANDS };
+static int operand(const gg_problem *p, int i) {
+    static const int operands[GG_NUM_OPS][OPERANDS] = {
+        [GG_FORWARD] = {X, W, Y, Y},
+        [GG_DX] = {DY, W, DX},
+        [GG_DW] = {DY, X, DW},
+    };
+    return i == OUT && p->fusions & GG_FUSE_SILU ? ACTIVATION : operands[p->op][i];
+}
+static int operand_count(const gg_problem *p) { return p->fusions & GG_KEEP_FIRST ? OPERANDS : FIRST; }
 
 /* TMA's and the kernels' 16-byte accesses ask for it. */
 enum { TENSOR_ALIGNMENT = 16, PANEL_COLUMNS = 64 };
@@ -61,8 +68,8 @@ static gg_status check_tensors(gg_context *context, const gg_problem *problem, c
         {"topk_weights", tensors->topk_weights, problem->fusions & GG_FUSE_MUL_POST},
     };
     gg_status status = GG_OK;
-    for (int i = 0; i < OPERANDS && !status; i++) {
-        const struct tensor *t = &tensors_table[operands[problem->op][i]];
+    for (int i = 0; i < operand_count(problem) && !status; i++) {
+        const struct tensor *t = &tensors_table[operand(problem, i)];
         status = check_pointer(context, t->name, pointer_of(tensors, t->offset), TENSOR_ALIGNMENT);
     }
     for (size_t i = 0; i < sizeof routing / sizeof *routing && !status; i++)
@@ -90,9 +97,39 @@ static gg_tensor_map_spec map_spec(const gg_plan *plan, const struct tensor *t, 
     };
 }
 
+/* The same with GG_FUSE_SILU; the twin of device/wgmma_silu.h. Rows of w come by eights of gate and of up in turn; gate, up and
+ * activation are stored apart, each cut at its own last column. */
+static gg_tensor_map_spec silu_map_spec(const gg_plan *plan, int which, const void *base) {
+    enum { GROUP = 8, COLUMNS = 32 };
+    const gg_problem *p = &plan->problem;
+    const uint64_t I = (uint64_t)p->N / 2, K = (uint64_t)p->K, M = (uint64_t)(p->T * p->topk);
+    const gg_tensor_map_spec w = {
+        .base = base,
+        .rank = 5,
+        .dims = {K, GROUP, 2, I / GROUP, (uint64_t)p->E},
+        .strides = {K * 2, I * K * 2, GROUP * K * 2, 2 * I * K * 2},
+        .box = {PANEL_COLUMNS, GROUP, 2, plan->box_rows[B] / (2 * GROUP), 1},
+    };
+    const gg_tensor_map_spec first = {
+        .base = base,
+        .rank = 3,
+        .dims = {I, 2, M},
+        .strides = {I * 2, 2 * I * 2},
+        .box = {COLUMNS, 1, plan->box_rows[OUT]},
+    };
+    const gg_tensor_map_spec activation = {
+        .base = base,
+        .rank = 2,
+        .dims = {I, M},
+        .strides = {I * 2},
+        .box = {COLUMNS, plan->box_rows[OUT]},
+    };
+    return which == W ? w : which == Y ? first : activation;
+}
+
 static size_t tensor_bytes(const gg_problem *p, int which) {
     const struct tensor *t = &tensors_table[which];
-    size_t columns = (size_t)(t->columns_n ? p->N : p->K);
+    size_t columns = (size_t)(t->columns_n ? p->N : p->K) / (t->halved ? 2 : 1);
     size_t rows = (size_t)(t->weights                                  ? (int64_t)p->E * p->N
                            : which == X && (p->fusions & GG_PERMUTE_X) ? p->T
                                                                        : p->T * p->topk);
@@ -104,11 +141,11 @@ enum { ROUTING = 3, BUFFERS = OPERANDS + ROUTING };
 static size_t list_buffers(const gg_problem *p, const gg_tensors *tensors, gg_buffer buffers[BUFFERS]) {
     const size_t M = (size_t)(p->T * p->topk);
     size_t count = 0;
-    for (int i = 0; i < OPERANDS; i++) {
-        int which = operands[p->op][i];
+    for (int i = 0; i < operand_count(p); i++) {
+        int which = operand(p, i);
         const struct tensor *t = &tensors_table[which];
         buffers[count++] = (gg_buffer){t->name, pointer_of(tensors, t->offset), tensor_bytes(p, which),
-                                       i == OUT ? GG_BUFFER_OUT : GG_BUFFER_IN};
+                                       i >= OUT ? GG_BUFFER_OUT : GG_BUFFER_IN};
     }
     buffers[count++] = (gg_buffer){"m_sizes", tensors->m_sizes, (size_t)p->E * 4, GG_BUFFER_IN};
     if (p->fusions & (GG_PERMUTE_X | GG_PERMUTE_Y))
@@ -146,21 +183,25 @@ gg_status gg_launch(gg_context *context, const gg_plan *plan, const gg_tensors *
         .topk = p->topk,
         .M = p->T * p->topk,
     };
-    void *pointers[OPERANDS];
-    tensor_map *maps[OPERANDS] = {&params.map_a, &params.map_b, &params.map_out};
-    for (int i = 0; i < OPERANDS; i++) {
-        const struct tensor *t = &tensors_table[operands[p->op][i]];
+    void *pointers[OPERANDS] = {0};
+    tensor_map *maps[OPERANDS] = {&params.map_a, &params.map_b, &params.map_out, &params.map_first};
+    for (int i = 0; i < operand_count(p); i++) {
+        const int which = operand(p, i);
+        const struct tensor *t = &tensors_table[which];
         pointers[i] = pointer_of(tensors, t->offset);
         if (!(plan->config.tma & t->tma)) continue;
         gg_tensor_map_spec spec = map_spec(plan, t, plan->box_rows[i], pointers[i]);
+        if (p->fusions & GG_FUSE_SILU && which != X) spec = silu_map_spec(plan, which, pointers[i]);
         if ((status = gg_fail_backend(context, ops->tensor_map(backend, &spec, maps[i]), t->name)))
             return status;
     }
     params.a = pointers[A];
     params.b = pointers[B];
     params.out = pointers[OUT];
+    params.first = pointers[FIRST];
 
     gg_source source = gg_plan_source(plan, context->debug);
+    gg_context_patch(context, &source);
     if ((status = gg_context_kernel(context, &source, plan->entry, &kernel))) return status;
     snprintf(label, sizeof label, "%s %s", plan->source, plan->macros);
     gg_buffer buffers[BUFFERS];

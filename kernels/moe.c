@@ -83,7 +83,7 @@ static gg_status launch(const block *b, gg_moe_kernel which, int64_t grid, const
     gg_moe_plan_kernel(b->p, which, &plan);
     if (!is_wanted(b, plan.entry)) return GG_OK;
     gg_source source = gg_plan_source(&plan, b->context->debug);
-    if (b->context->sources && !strcmp(source.root, b->context->patched)) source.files = b->context->sources;
+    gg_context_patch(b->context, &source);
     gg_status status = gg_context_kernel(b->context, &source, plan.entry, &kernel);
     if (status) return status;
     const gg_launch_spec spec = {.grid = (uint32_t)grid,
@@ -162,7 +162,9 @@ static gg_status merge(const block *b, const void *rows, bool in_slots, bool wei
     return launch_rows(b, GG_MOE_MERGE, &params, sizeof params, b->p->T * (b->p->H / 8));
 }
 
+/* Unless the GEMM before it has done it. */
 static gg_status silu(const block *b, const void *gate_up, void *activation, int64_t rows, int32_t I) {
+    if (b->p->fusions & GG_FUSE_SILU) return GG_OK;
     const silu_params params = {.gate_up = gate_up, .activation = activation, .rows = rows, .I = I};
     return launch_rows(b, GG_MOE_SILU_AND_MUL, &params, sizeof params, rows * (I / 8));
 }
@@ -183,6 +185,7 @@ static void gemm_tensors(const block *b, gg_moe_gemm gemm, gg_op op, gg_tensors 
                                .w = b->t->gate_up,
                                .dy = buffer(b, GG_MOE_D_FIRST),
                                .y = buffer(b, GG_MOE_FIRST),
+                               .activation = buffer(b, GG_MOE_ACTIVATION),
                                .dx = buffer(b, GG_MOE_DX_ROWS),
                                .dw = b->t->d_gate_up},
         [GG_MOE_GEMM_SECOND] = {.x = buffer(b, op == GG_DW && !p->weights_first ? GG_MOE_WEIGHTED
@@ -196,6 +199,7 @@ static void gemm_tensors(const block *b, gg_moe_gemm gemm, gg_op op, gg_tensors 
                                       .w = b->t->shared_gate_up,
                                       .dy = buffer(b, GG_MOE_SHARED_D_FIRST),
                                       .y = buffer(b, GG_MOE_SHARED_FIRST),
+                                      .activation = buffer(b, GG_MOE_SHARED_ACTIVATION),
                                       .dx = buffer(b, GG_MOE_SHARED_DX),
                                       .dw = b->t->d_shared_gate_up},
         [GG_MOE_GEMM_SHARED_SECOND] = {.x = buffer(b, GG_MOE_SHARED_ACTIVATION),

@@ -33,7 +33,9 @@ typedef enum gg_score {
 
 /* Fusions: GG_PERMUTE_X, the first GEMM gathers its rows (else they are copied into expert order); GG_PERMUTE_Y, the
  * second scatters its rows, and backward gathers dy (else the merge gathers, and dy is copied); GG_FUSE_MUL_POST, the
- * second multiplies by the weights (inference, with permute_y). */
+ * second multiplies by the weights (inference, with permute_y); GG_FUSE_SILU, silu_and_mul is in the epilogue of the first and
+ * of the shared expert's first (mainloop wgmma with use_tma_load_w, see gg_moe_supports_fuse_silu): the same bits, but without
+ * training no `first`. */
 typedef struct gg_moe_problem {
     gg_dtype dtype;
     gg_score score;
@@ -73,10 +75,10 @@ typedef struct gg_moe_tensors {
     X(TOKENS, "tokens", 1, M, 4, true)       /* of each row of expert order */                               \
     X(ALL_TOKENS, "all_tokens", 1, 1, 4, true)                                                               \
     X(X_EXPERT, "x_expert", M, p->H, 2, !(p->fusions & GG_PERMUTE_X))                                        \
-    X(FIRST, "first", M, 2ll * p->I, 2, true)                                                                \
+    X(FIRST, "first", M, 2ll * p->I, 2, gg_moe_keeps_first(p))                                               \
     X(ACTIVATION, "activation", M, p->I, 2, true)                                                            \
     X(SECOND, "second", M, p->H, 2, true) /* slot order with permute_y */                                    \
-    X(SHARED_FIRST, "shared_first", p->T, 2ll * p->shared_I, 2, p->shared_I > 0)                             \
+    X(SHARED_FIRST, "shared_first", p->T, 2ll * p->shared_I, 2, p->shared_I > 0 && gg_moe_keeps_first(p))    \
     X(SHARED_ACTIVATION, "shared_activation", p->T, p->shared_I, 2, p->shared_I > 0)                         \
     X(SHARED_SECOND, "shared_second", p->T, p->H, 2, p->shared_I > 0)                                        \
     X(DY_EXPERT, "dy_expert", M, p->H, 2, p->training && !(p->fusions & GG_PERMUTE_Y))                       \
@@ -114,7 +116,9 @@ typedef struct gg_moe_layout {
 /* Checks the problem and lays the workspace out, or refuses with a one-line reason. Pure. */
 gg_status gg_moe_plan(const gg_moe_problem *problem, gg_moe_layout *layout, char reason[GG_REASON_SIZE]);
 const char *gg_moe_buffer_name(gg_moe_buffer buffer);
-int64_t gg_moe_tiles(const gg_moe_problem *problem); /* blocks of the router's kernel */
+int64_t gg_moe_tiles(const gg_moe_problem *problem);     /* blocks of the router's kernel */
+bool gg_moe_keeps_first(const gg_moe_problem *problem);  /* gate and up are in memory */
+bool gg_moe_supports_fuse_silu(const gg_device *device); /* the default configs take GG_FUSE_SILU */
 
 /* The block's own kernels: name, entry, source, whether it is unrolled over topk, whether it depends on the score. */
 #define GG_MOE_KERNELS(X)                                                                                    \

@@ -20,7 +20,7 @@ static gg_status check_problem(const gg_moe_problem *p, char reason[GG_REASON_SI
         int32_t size;
         bool zero;
     } sizes[] = {{"H", p->H, false}, {"I", p->I, false}, {"shared_I", p->shared_I, true}};
-    unsigned known = GG_PERMUTE_X | GG_PERMUTE_Y | GG_FUSE_MUL_POST;
+    unsigned known = GG_PERMUTE_X | GG_PERMUTE_Y | GG_FUSE_MUL_POST | GG_FUSE_SILU;
     if ((unsigned)p->dtype >= GG_NUM_DTYPES) ARGUMENT("unknown dtype %d", (int)p->dtype);
     if ((unsigned)p->score >= GG_NUM_SCORES) ARGUMENT("unknown score %d", (int)p->score);
     if (p->E < 1 || p->E > GG_MOE_MAX_E) ARGUMENT("E is %d; a block takes 1 to %d", p->E, GG_MOE_MAX_E);
@@ -46,6 +46,10 @@ static gg_status check_problem(const gg_moe_problem *p, char reason[GG_REASON_SI
 }
 
 /* --- the workspace --- */
+
+bool gg_moe_keeps_first(const gg_moe_problem *p) { return p->training || !(p->fusions & GG_FUSE_SILU); }
+
+bool gg_moe_supports_fuse_silu(const gg_device *device) { return device->cc == 90; }
 
 gg_status gg_moe_plan(const gg_moe_problem *p, gg_moe_layout *layout, char reason[GG_REASON_SIZE]) {
     enum { ALIGNMENT = 256 };
@@ -149,7 +153,7 @@ size_t gg_moe_kernel_plans(const gg_moe_problem *p, gg_plan plans[GG_MOE_NUM_KER
         [GG_MOE_ROUTER] = true,
         [GG_MOE_SORT_SLOTS] = true,
         [GG_MOE_PERMUTE] = permutes,
-        [GG_MOE_SILU_AND_MUL] = true,
+        [GG_MOE_SILU_AND_MUL] = !(p->fusions & GG_FUSE_SILU),
         [GG_MOE_SILU_AND_MUL_BACKWARD] = p->training,
         [GG_MOE_MERGE] = true,
         [GG_MOE_ROUTER_BACKWARD] = p->training,
@@ -179,7 +183,11 @@ bool gg_moe_gemm_problem(const gg_moe_problem *p, gg_moe_gemm gemm, gg_op op, gg
     out->E = routed ? p->E : 1;
     out->topk = routed ? p->topk : 1;
     out->T = p->T;
-    if (gemm == GG_MOE_GEMM_SECOND && op == GG_FORWARD) out->fusions = p->fusions & ~(unsigned)GG_PERMUTE_X;
+    if (gemm == GG_MOE_GEMM_SECOND && op == GG_FORWARD)
+        out->fusions = p->fusions & (GG_PERMUTE_Y | GG_FUSE_MUL_POST);
+    if ((gemm == GG_MOE_GEMM_FIRST || gemm == GG_MOE_GEMM_SHARED_FIRST) && op == GG_FORWARD &&
+        p->fusions & GG_FUSE_SILU)
+        out->fusions |= GG_FUSE_SILU | (p->training ? GG_KEEP_FIRST : 0u);
     if (gemm == GG_MOE_GEMM_SECOND && op != GG_FORWARD && y) {
         /* dy has a row a token, which all of its slots share: gathered by tokens, not by slots */
         out->gemm = GG_GEMM_ANY;

@@ -88,7 +88,8 @@ static gg_status check_problem(const gg_problem *p, char reason[GG_REASON_SIZE])
         ARGUMENT("T * topk is %lld x %d; slots are numbered in 32 bits", (long long)p->T, p->topk);
     if (p->N < 8 || p->N % 8) ARGUMENT("N is %d; it must be a positive multiple of 8", p->N);
     if (p->K < 8 || p->K % 8) ARGUMENT("K is %d; it must be a positive multiple of 8", p->K);
-    unsigned known = GG_PERMUTE_X | GG_PERMUTE_Y | GG_FUSE_MUL_POST, f = p->fusions;
+    unsigned known = GG_PERMUTE_X | GG_PERMUTE_Y | GG_FUSE_MUL_POST | GG_FUSE_SILU | GG_KEEP_FIRST,
+             f = p->fusions;
     if (f & ~known) ARGUMENT("unknown fusion bits 0x%x", f & ~known);
     if ((f & GG_PERMUTE_X) && (f & GG_PERMUTE_Y))
         REFUSE("permute_x with permute_y: a GEMM gathers or scatters, not both");
@@ -100,6 +101,14 @@ static gg_status check_problem(const gg_problem *p, char reason[GG_REASON_SIZE])
         if (p->op != GG_FORWARD) REFUSE("fuse_mul_post in %s: it is for inference only", gg_op_name(p->op));
         if (p->gemm == GG_GEMM_FIRST) REFUSE("fuse_mul_post in the first GEMM: weights apply to the second");
         if (!(f & GG_PERMUTE_Y)) REFUSE("fuse_mul_post without permute_y: weights are in slot order");
+    }
+    if ((f & GG_KEEP_FIRST) && !(f & GG_FUSE_SILU))
+        REFUSE("keep_first without fuse_silu: y is stored anyway");
+    if (f & GG_FUSE_SILU) {
+        if (p->op != GG_FORWARD) REFUSE("fuse_silu in %s: it follows forward", gg_op_name(p->op));
+        if (p->gemm == GG_GEMM_SECOND || f & GG_PERMUTE_Y)
+            REFUSE("fuse_silu in the second GEMM: it follows the first");
+        if (p->N % 16) ARGUMENT("N is %d; with fuse_silu it must be a multiple of 16", p->N);
     }
     return GG_OK;
 }
@@ -120,6 +129,9 @@ static gg_status check_tma(const gg_problem *p, const gg_config *c, const gg_dev
     if ((c->tma & GG_TMA_STORE) && (p->fusions & r->scatter_out))
         REFUSE("use_tma_store with %s in %s: TMA cannot scatter rows before sm_100",
                name_of_fusion(r->scatter_out), gg_op_name(p->op));
+    if ((p->fusions & GG_FUSE_SILU) && !(c->mainloop == GG_WGMMA && c->tma & GG_TMA_LOAD_W))
+        REFUSE("fuse_silu with mainloop %s%s: it wants wgmma with use_tma_load_w",
+               gg_mainloop_name(c->mainloop), c->tma & GG_TMA_LOAD_W ? "" : " without TMA loads of w");
     if (c->tma && device->cc < 90)
         REFUSE("%s needs sm_90 or later, '%s' is sm_%d", name_of_tma(c->tma), device->name, device->cc);
     return GG_OK;
@@ -259,7 +271,10 @@ static gg_status plan_wgmma(const gg_problem *p, const gg_config *c, const gg_de
     bool gathers = p->fusions & (op_roles[p->op].gather_a | op_roles[p->op].gather_b);
     bool defers = p->op != GG_DW || (!gathers && p->T * p->topk / p->E >= WGMMA_MANY_ROWS);
     snprintf(plan->macros + strlen(plan->macros), GG_MACROS_SIZE - strlen(plan->macros),
-             " PIECES=%d DEFERS=%d", (int)pieces, defers);
+             " PIECES=%d DEFERS=%d%s", (int)pieces, defers,
+             !(p->fusions & GG_FUSE_SILU) ? ""
+             : p->fusions & GG_KEEP_FIRST ? " SILU=2"
+                                          : " SILU=1");
     plan->source = "wgmma.cu";
     plan->threads = (uint32_t)(w + 4) * 32;
     plan->smem_bytes = (uint32_t)smem;

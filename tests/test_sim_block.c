@@ -60,9 +60,10 @@ static void kernels_are_right(void **state) {
     run("llama4_moe[backward-permute_y-topk2-E6-T45-H40-I24-fp16]");
 }
 
-/* What a case will load can be compiled ahead: the block's own six kernels, and each GEMM's config or candidates. */
+/* What a case will load can be compiled ahead: the block's own six kernels, and each GEMM's config or candidates, the first's
+ * also without silu_and_mul. */
 static void kernels_are_compiled_ahead(void **state) {
-    enum { OWN = 6, GEMMS = 8, CANDIDATES = 2, CAPACITY = 64 };
+    enum { OWN = 6, GEMMS = 8, UNFUSED = 1, CANDIDATES = 2, CAPACITY = 64 };
     const mg_execute_options options = {.backend = "sim", .subject = "moegemm", .autotune_limit = CANDIDATES};
     const gg_device device = {.name = "device",
                               .cc = 90,
@@ -77,14 +78,15 @@ static void kernels_are_compiled_ahead(void **state) {
                  .fusions = GG_PERMUTE_X | GG_PERMUTE_Y};
     gg_plan plans[CAPACITY];
     (void)state;
-    assert_int_equal(mg_execute_plans(&options, &device, &c, plans, CAPACITY), OWN + GEMMS);
+    assert_int_equal(mg_execute_plans(&options, &device, &c, plans, CAPACITY), OWN + GEMMS + UNFUSED);
     assert_string_equal(plans[0].source, "router.cu");
-    assert_int_equal(mg_execute_plans(&options, &device, &c, plans, 0), OWN + GEMMS);
+    assert_int_equal(mg_execute_plans(&options, &device, &c, plans, 0), OWN + GEMMS + UNFUSED);
     c.function.autotune = true;
     assert_int_equal(mg_execute_plans(&options, &device, &c, plans, CAPACITY),
-                     OWN + GEMMS * (1 + CANDIDATES));
+                     OWN + GEMMS * (1 + CANDIDATES) + UNFUSED);
     c.block_mode = MG_BLOCK_FORWARD;
-    assert_int_equal(mg_execute_plans(&options, &device, &c, plans, CAPACITY), OWN + 2 * (1 + CANDIDATES));
+    assert_int_equal(mg_execute_plans(&options, &device, &c, plans, CAPACITY),
+                     OWN + 2 * (1 + CANDIDATES) + UNFUSED);
 }
 
 /* --- timing --- */
@@ -218,6 +220,11 @@ static void streams_fork_and_join(void **state) {
     (void)state;
     streams_meet("qwen3-norm_topk_prob-topk2-E8-T61-H72-I40", GG_PERMUTE_X | GG_PERMUTE_Y, false,
                  "router@m sort_slots@m first forward@m silu_and_mul@m second forward@m merge@m ");
+    streams_meet("qwen3-norm_topk_prob-topk2-E8-T61-H72-I40", GG_PERMUTE_X | GG_PERMUTE_Y | GG_FUSE_SILU,
+                 false, "router@m sort_slots@m first forward@m second forward@m merge@m ");
+    streams_meet("llama4-topk1-E16-T129-H136-I48", GG_FUSE_SILU, false,
+                 "router@m sort_slots@m m>s shared_first forward@s shared_second forward@s permute@m first "
+                 "forward@m second forward@m s>m merge@m ");
     streams_meet(
         "llama4-topk1-E16-T129-H136-I48", 0, false,
         "router@m sort_slots@m m>s shared_first forward@s silu_and_mul@s shared_second forward@s permute@m "

@@ -150,7 +150,7 @@ gg_status gg_autotune_watched(gg_context *context, const gg_problem *problem, co
                               void *data);
 /* Plans are made as if the device had so many multiprocessors with room for one block each; 0: as it is. */
 void gg_context_limit_sms(gg_context *context, int sms);
-/* An MoE block's own kernels in the file `root` come from this table from now on; NULL: from the embedded one. For seeded
+/* Kernels in the file `root`, GEMMs' or an MoE block's own, come from this table from now on; NULL: from the embedded one. For seeded
  * bugs. */
 void gg_context_use_sources(gg_context *context, const gg_source_file *sources, const char *root);
 /* Asked before each launch of an MoE block, in their order, by the step's name ("router", "first dX"): false leaves it

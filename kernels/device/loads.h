@@ -43,7 +43,9 @@ DEVICE void load_by_tma(u32 dst, int tile_rows, int tile_cols, int box_rows, int
         UNROLL for (int r = 0; r < tile_rows; r += box_rows) {
             u32 box = dst + (u32)(c * tile_rows * 2 + r * PANEL_COLS(tile_cols) * 2);
             if (r >= rows) break;
-            if (expert >= 0)
+            if (expert >= 0 && SILU) /* eight rows of gate, eight of up, in turn */
+                tma_load_5d(box, map, col + c, 0, 0, ((i32)row + r) / 16, expert, barrier);
+            else if (expert >= 0)
                 tma_load_3d(box, map, col + c, (i32)row + r, expert, barrier);
             else
                 tma_load_2d(box, map, col + c, (i32)row + r, barrier);

@@ -1,4 +1,4 @@
-/* moe_ops.h: what the MoE block's kernels share: eight values at a time, walks over rows, exp.
+/* moe_ops.h: what the MoE block's kernels share: eight values at a time, walks over rows.
  *
  * Macros: DTYPE (0 bf16, 1 fp16), TOPK where a kernel is unrolled over a token's slots. */
 #ifndef GG_MOE_OPS_H
@@ -6,6 +6,7 @@
 
 #include "intrinsics.h"
 #include "moe_params.h"
+#include "silu.h"
 
 #ifndef round_to_dtype /* tile.h defines them too */
 #if DTYPE == 0
@@ -68,10 +69,6 @@ DEVICE void chunk_walk_next(chunk_walk *walk) {
         walk->row++;
     }
 }
-
-/* exp and 1 / (1 + exp(-x)); relative error at most (|x| + 4) 2^-23 where neither over- nor underflows */
-DEVICE float exp_f32(float x) { return exp2_approx(mul_f32(x, 1.44269504f)); }
-DEVICE float sigmoid_f32(float x) { return reciprocal_approx(add_f32(1.0f, exp_f32(-x))); }
 
 /* Sum over the lanes of a warp, the same bits in each. */
 DEVICE float warp_sum(float value) {

@@ -17,9 +17,10 @@ typedef struct tensor_map {
 /* One grouped GEMM. Operand a supplies the rows of the output tile, b its columns:
  *   forward a = x, b = w, out = y;   dX a = dy, b = w, out = dx;   dW a = dy, b = x, out = dw */
 typedef struct gemm_params {
-    tensor_map map_a, map_b, map_out; /* used where the config says TMA */
+    tensor_map map_a, map_b, map_out, map_first; /* used where the config says TMA */
     const u16 *a, *b;
-    u16 *out;
+    u16 *out;                  /* with SILU the activation, (M, N / 2) */
+    u16 *first;                /* (M, N), gate, then up, with SILU 2 */
     const i32 *m_sizes;        /* (E) */
     const i32 *gather_indices; /* (M) or NULL */
     const float *topk_weights; /* (M) slot order or NULL */

@@ -7,16 +7,11 @@
  * what is kept for it. */
 #include "moe_ops.h"
 
-/* The products are rounded one by one, so that backward finds the activation that forward made, bit for bit. */
-DEVICE float silu_f32(float gate, float sigmoid) { return mul_f32(gate, sigmoid); }
-DEVICE float activate(float silu, float up) { return mul_f32(silu, up); }
-
 KERNEL(silu_and_mul, silu_params, ROW_OP_THREADS, 1) {
     for (chunk_walk at = chunk_walk_begin(p.rows, p.I); at.row < at.rows; chunk_walk_next(&at)) {
         const u16 *row = p.gate_up + at.row * 2 * p.I + at.chunk * 8;
         values8 gate = load8(row), up = load8(row + p.I), out;
-        UNROLL for (int i = 0; i < 8; i++) out.v[i] =
-            activate(silu_f32(gate.v[i], sigmoid_f32(gate.v[i])), up.v[i]);
+        UNROLL for (int i = 0; i < 8; i++) out.v[i] = activation_f32(gate.v[i], up.v[i]);
         store_16(p.activation + at.row * p.I + at.chunk * 8, pack8(out));
     }
 }

@@ -2,7 +2,8 @@
  * tile sizes, shared-memory layout.
  *
  * Macros: OP (0 forward, 1 dX, 2 dW), DTYPE (0 bf16, 1 fp16), BLOCK_SIZE_M/N/K, NUM_WARPS, WARPS_ROWS,
- * NUM_STAGES, PERMUTE_X, PERMUTE_Y, FUSE_MUL_POST, TMA_A, TMA_B, TMA_STORE, each 0 or 1.
+ * NUM_STAGES, PERMUTE_X, PERMUTE_Y, FUSE_MUL_POST, TMA_A, TMA_B, TMA_STORE, each 0 or 1. SILU, of wgmma's forward alone: 1 the
+ * epilogue makes the activation of gate and up, 2 and stores these too; else 0.
  *
  *            out (ROWS x COLS tile)      a                     b                       STEP (reduction)
  *   forward  y   BLOCK_M x BLOCK_N       x   ROWS x STEP       w[e] COLS x STEP        K
@@ -17,6 +18,10 @@
 #define OP_FORWARD 0
 #define OP_DX 1
 #define OP_DW 2
+
+#ifndef SILU
+#define SILU 0
+#endif
 
 #if OP == OP_FORWARD
 #define ROWS BLOCK_SIZE_M

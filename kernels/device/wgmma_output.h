@@ -4,11 +4,17 @@
 #define GG_WGMMA_OUTPUT_H
 
 #include "wgmma_tile.h"
+#if SILU
+#include "wgmma_silu.h"
+#else
+#define SILU_PARTS 1
+#endif
 
 #define Q_PIECES (Q_SIZE / 64)
-#define SHARE_PIECES                                                                                         \
-    (M_TILES *                                                                                               \
-     Q_PIECES) /* of a consumer; number i is m64 tile i / Q_PIECES, columns of q from i % Q_PIECES * 64 */
+/* Pieces of sums of a consumer; number i is m64 tile i / Q_PIECES, columns of q from i % Q_PIECES * 64. What is sent: each of
+ * them, with SILU first all activations, then gates and ups. */
+#define SUM_PIECES (M_TILES * Q_PIECES)
+#define SHARE_PIECES (SUM_PIECES * SILU_PARTS)
 
 /* Where rows of the output go. Warp w of a consumer stores rows 16 * w to 16 * w + 15 of each piece; its lanes look them
  * up when the products are done, one row each of two pieces, and hand them round when the pieces are stored. */
@@ -17,8 +23,8 @@
 
 /* A share whose products are done. */
 typedef struct outgoing {
-    u32 values[SHARE_PIECES][16]; /* pairs, in the accumulators' order */
-    u32 row, row_limit;           /* as in output_tile; rows are numbered in 32 bits */
+    u32 values[SUM_PIECES][16]; /* pairs, in the accumulators' order */
+    u32 row, row_limit;         /* as in output_tile; rows are numbered in 32 bits */
     i32 col, expert;
     int width; /* of q; 0: there is none */
     u32 place[OWN_PLACES];
@@ -97,13 +103,23 @@ DEVICE void send_piece(const gemm_params *p, const consumer *c, const outgoing *
     u32 staged = c->staged + *buffer * PIECE_BYTES;
     if (i % Q_PIECES * 64 >= out->width) return;
     *buffer = *buffer + 1 == PIECES ? 0 : *buffer + 1;
+#if SILU
+    stage_silu(out->values[i % SUM_PIECES], i / SUM_PIECES, staged, c->thread);
+#else
     stage_piece(out->values[i], staged, c->thread);
+#endif
 #if TMA_STORE
     fence_proxy_async();
     if (c->thread == 0) tma_store_wait_read(PIECES - 2); /* the store from the buffer after this */
 #endif
     named_sync(BARRIER_GROUP + c->group, GROUP_THREADS);
+#if SILU
+    int p0 = c->group * P_SHARE + i % SUM_PIECES / Q_PIECES * 64, q0 = i % Q_PIECES * 64;
+    store_silu(p, c, i / SUM_PIECES, out->row + (u32)(Q_IS_ROWS ? q0 : p0), out->row_limit,
+               (out->col + (Q_IS_ROWS ? p0 : q0)) / 2, staged);
+#else
     store_staged(p, c, out, i, staged);
+#endif
 #if TMA_STORE
     if (c->thread == 0) tma_store_commit();
 #endif

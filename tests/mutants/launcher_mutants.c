@@ -207,7 +207,7 @@ static const mutant table[] = {
      LAUNCH,
      .find = "gg_tensor_map_spec spec = map_spec(plan, t, plan->box_rows[i], pointers[i]);",
      .replace = "gg_tensor_map_spec spec = map_spec(plan, t, plan->box_rows[i], pointers[i]);\n"
-                "        static gg_tensor_map_spec kept[6];\n"
+                "        static gg_tensor_map_spec kept[7];\n"
                 "        gg_tensor_map_spec *mine = &kept[t - tensors_table];\n"
                 "        if (mine->base == spec.base) spec = *mine;\n"
                 "        *mine = spec;",
