@@ -26,6 +26,7 @@
     X(qwen3, 8, 128, 48, 64, 16, FILES)                                                                      \
     X(qwen3, 10, 200, 37, 40, 8, FILES) /* more than 8 choices, more than 128 experts */                     \
     X(qwen3, 2, 4, 9, 40, 264, FILES)   /* rows longer than a warp's */                                      \
+    X(qwen3, 2, 3, 200, 40, 136, FILES) /* the first GEMM by tiles of 256 weights, with a tail */            \
     X(qwen3, 2, 4, 2100, 40, 8, FILES)  /* the router's tile of 32 tokens; more chunks than threads */       \
     X(qwen3, 2, 4, 8300, 16, 8, FILES)  /* of 64; more than one tile a block when sorting */                 \
     X(qwen3, 2, 8, 0, 72, 40, FILES)                                                                         \

@@ -129,9 +129,12 @@ static gg_status check_tma(const gg_problem *p, const gg_config *c, const gg_dev
     if ((c->tma & GG_TMA_STORE) && (p->fusions & r->scatter_out))
         REFUSE("use_tma_store with %s in %s: TMA cannot scatter rows before sm_100",
                name_of_fusion(r->scatter_out), gg_op_name(p->op));
-    if ((p->fusions & GG_FUSE_SILU) && !(c->mainloop == GG_WGMMA && c->tma & GG_TMA_LOAD_W))
-        REFUSE("fuse_silu with mainloop %s%s: it wants wgmma with use_tma_load_w",
-               gg_mainloop_name(c->mainloop), c->tma & GG_TMA_LOAD_W ? "" : " without TMA loads of w");
+    if (p->fusions & GG_FUSE_SILU) {
+        if (c->mainloop != GG_WGMMA)
+            REFUSE("fuse_silu with mainloop %s: only wgmma has it", gg_mainloop_name(c->mainloop));
+        if (!(c->tma & GG_TMA_LOAD_W))
+            REFUSE("fuse_silu without use_tma_load_w: TMA alone pairs gate and up");
+    }
     if (c->tma && device->cc < 90)
         REFUSE("%s needs sm_90 or later, '%s' is sm_%d", name_of_tma(c->tma), device->name, device->cc);
     return GG_OK;

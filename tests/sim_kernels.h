@@ -40,7 +40,7 @@ typedef struct rig {
     gg_tensors tensors;
     void *out;
     size_t out_bytes;
-    void *memory[9];
+    void *memory[10];
     int count;
 } rig;
 
@@ -104,6 +104,7 @@ static inline gg_problem rig_problem(rig *r, const ragged *s, gg_op op, unsigned
     r->out_bytes = (op == GG_FORWARD ? M * N : op == GG_DX ? M * K : E * N * K) * 2;
     r->out = rig_alloc(r, r->out_bytes + 2);
     if (op == GG_FORWARD) t->y = r->out;
+    if (fusions & GG_FUSE_SILU) t->activation = rig_alloc(r, M * N + 2);
     if (op == GG_DX) t->dx = r->out;
     if (op == GG_DW) t->dw = r->out;
     return (gg_problem){.op = op,

@@ -21,7 +21,14 @@ typedef struct flags {
 
 /* What the planner accepts of all sets of flags. */
 static int legal_flags(const gg_device *device, gg_mainloop mainloop, gg_op op, flags out[128]) {
-    static const unsigned fusions[] = {0, GG_PERMUTE_X, GG_PERMUTE_Y, GG_PERMUTE_Y | GG_FUSE_MUL_POST};
+    static const unsigned fusions[] = {0,
+                                       GG_PERMUTE_X,
+                                       GG_PERMUTE_Y,
+                                       GG_PERMUTE_Y | GG_FUSE_MUL_POST,
+                                       GG_FUSE_SILU,
+                                       GG_FUSE_SILU | GG_KEEP_FIRST,
+                                       GG_FUSE_SILU | GG_PERMUTE_X,
+                                       GG_FUSE_SILU | GG_KEEP_FIRST | GG_PERMUTE_X};
     int count = 0;
     for (size_t f = 0; f < sizeof fusions / sizeof *fusions; f++)
         for (unsigned tma = 0; tma < 16; tma++) {
@@ -55,8 +62,9 @@ static bool check(sweep *s, gg_op op, gg_config config, flags f) {
     for (int i = 0; i < (s->nightly ? SHAPES : 1); i++) {
         gg_plan plan;
         char reason[GG_REASON_SIZE];
-        const ragged *shape = &shapes[(s->kernels + i) % SHAPES];
-        gg_problem p = rig_problem(&s->r, shape, op, f.fusions, s->kernels / 2 % 2 ? GG_FP16 : GG_BF16);
+        ragged shape = shapes[(s->kernels + i) % SHAPES];
+        if (f.fusions & GG_FUSE_SILU) shape.N += 8; /* a multiple of 16 */
+        gg_problem p = rig_problem(&s->r, &shape, op, f.fusions, s->kernels / 2 % 2 ? GG_FP16 : GG_BF16);
         if (checked_variant.plan_make(&p, &config, gg_get_device(s->r.context), &plan, reason) != GG_OK)
             continue;
         fits = true;
