@@ -93,6 +93,26 @@ static void add_variants(variants *v, const gg_device *device, bool every) {
         }
 }
 
+/* The first GEMM of a block with silu_and_mul; its sets of flags and types take turns over the configs unless `every`. */
+static void add_fused(variants *v, const gg_device *device, bool every) {
+    enum { SETS = 4, CANDIDATES = 64 };
+    static const unsigned sets[SETS] = {0, GG_PERMUTE_X, GG_KEEP_FIRST, GG_PERMUTE_X | GG_KEEP_FIRST};
+    gg_config configs[CANDIDATES];
+    for (size_t turn = 0; turn < SETS * GG_NUM_DTYPES; turn++) {
+        const gg_problem problem = {.dtype = turn / SETS,
+                                    .gemm = GG_GEMM_FIRST,
+                                    .fusions = sets[turn % SETS] | GG_FUSE_SILU,
+                                    .E = 8,
+                                    .N = 2048,
+                                    .K = 2048,
+                                    .topk = 2,
+                                    .T = 4096};
+        const size_t count = gg_candidate_configs(&problem, device, configs, CANDIDATES);
+        for (size_t i = 0; i < count && i < CANDIDATES; i++)
+            if (every || i % (SETS * GG_NUM_DTYPES) == turn) add_variant(v, &problem, &configs[i], device);
+    }
+}
+
 /* Whether a file is a mainloop's, which plans name where the generation has it. */
 static bool is_mainloop(const char *file) {
     for (int m = 0; m < GG_NUM_MAINLOOPS; m++) {
@@ -185,6 +205,7 @@ static int compile_generation(const struct generation *g, bool every, const char
     variants v = {0};
     progress p = {.arch = g->arch, .live = isatty(STDERR_FILENO)};
     add_variants(&v, &device, every);
+    add_fused(&v, &device, every);
     add_blocks(&v, every);
     add_others(&v);
     gg_build_job *jobs = calloc(v.count + 1, sizeof *jobs);

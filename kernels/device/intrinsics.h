@@ -53,6 +53,13 @@ DEVICE void named_arrive(int id, int threads) {
 /* stops the kernel with an error that the host sees */
 DEVICE void device_trap(void) { asm volatile("trap;"); }
 
+/* The same number, but unknown to the compiler: what depends on it is computed where it is wanted, not ahead of a loop and
+ * kept in registers all through it. No instruction. */
+DEVICE int opaque(int value) {
+    asm volatile("" : "+r"(value));
+    return value;
+}
+
 /* --- warp --- */
 DEVICE u32 shuffle(u32 value, int lane) { return __shfl_sync(0xffffffffu, value, lane); }
 DEVICE u32 shuffle_xor(u32 value, int mask) { return __shfl_xor_sync(0xffffffffu, value, mask); }

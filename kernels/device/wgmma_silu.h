@@ -18,9 +18,12 @@
 #define PART_ACTIVATION 0
 #define PART_GATE_UP 1
 #define SILU_PARTS SILU
+#define PART_TILES(part) ((part) == PART_GATE_UP ? 2 : 1)
 
 #define SILU_COLS 32
 #define SILU_TILE_BYTES (64 * SILU_COLS * 2) /* staged: the activation; gate, then up */
+#define ROW_CHUNKS (SILU_COLS / 8)
+#define TILE_CHUNKS (64 * ROW_CHUNKS)
 
 DEVICE u32 activation_pair(u32 gate, u32 up) {
     return round_pair(
@@ -28,33 +31,31 @@ DEVICE u32 activation_pair(u32 gate, u32 up) {
         activation_f32(float_from_dtype((u16)(gate >> 16)), float_from_dtype((u16)(up >> 16))));
 }
 
-/* Where q is the rows, values are by twos gate and up of the lane's weights; else by fours, two rows of gate, two of up. */
-DEVICE void stage_silu(const u32 values[16], int part, u32 staged, int thread) {
+/* Word i of eight of gate (half 0) or up (1): where q is the rows, they take turns by ones, else two rows each by twos. */
+DEVICE u32 half_word(const u32 values[16], int half, int i) {
+    return values[Q_IS_ROWS ? 2 * i + half : i / 2 * 4 + half * 2 + i % 2];
+}
+
+/* Eight words of a lane to a tile of 64 x 32, the activation's or a half's. */
+DEVICE void stage_tile(const u32 words[8], u32 staged, int thread) {
     int lane = thread % 32, warp = thread / 32;
-    int low = lane & 7, middle = (lane >> 3) & 1, high = lane >> 4;
-    if (part == PART_GATE_UP) {
-        UNROLL for (int j = 0; j < 8; j += 2) {
-            if (Q_IS_ROWS)
-                stmatrix_x4_trans(staged + (u32)(middle * SILU_TILE_BYTES) +
-                                      tile_offset(64, SILU_COLS, (j + high) * 8 + low, warp),
-                                  values + j * 2);
-            else
-                stmatrix_x4(staged + (u32)(high * SILU_TILE_BYTES) +
-                                tile_offset(64, SILU_COLS, warp * 16 + middle * 8 + low, j / 2),
-                            values + j * 2);
-        }
-        return;
-    }
     UNROLL for (int j = 0; j < 8; j += 4) {
-        u32 out[4];
-        UNROLL for (int i = 0; i < 4; i++) {
-            int gate = Q_IS_ROWS ? (j + i) * 2 : (j + i / 2 * 2) * 2 + i % 2;
-            out[i] = activation_pair(values[gate], values[gate + (Q_IS_ROWS ? 1 : 2)]);
-        }
         if (Q_IS_ROWS)
-            stmatrix_x4_trans(staged + tile_offset(64, SILU_COLS, (j + lane / 8) * 8 + low, warp), out);
+            stmatrix_x4_trans(staged + tile_offset(64, SILU_COLS, j * 8 + lane, warp), words + j);
         else
-            stmatrix_x4(staged + tile_offset(64, SILU_COLS, warp * 16 + middle * 8 + low, j / 2 + high), out);
+            stmatrix_x4(staged + tile_offset(64, SILU_COLS, warp * 16 + lane % 16, j / 2 + lane / 16),
+                        words + j);
+    }
+}
+
+DEVICE void stage_silu(const u32 values[16], int part, u32 staged, int thread) {
+    thread = opaque(thread);
+    UNROLL for (int tile = 0; tile < PART_TILES(part); tile++) {
+        u32 words[8];
+        UNROLL for (int i = 0; i < 8; i++) words[i] =
+            part == PART_GATE_UP ? half_word(values, tile, i)
+                                 : activation_pair(half_word(values, 0, i), half_word(values, 1, i));
+        stage_tile(words, staged + (u32)(tile * SILU_TILE_BYTES), thread);
     }
 }
 
@@ -62,10 +63,10 @@ DEVICE void stage_silu(const u32 values[16], int part, u32 staged, int thread) {
 DEVICE void store_silu(const gemm_params *p, const consumer *c, int part, u32 row, u32 row_limit, i32 col,
                        u32 staged) {
     i32 cols = p->N / 2;
-    int by_tma = TMA_STORE && row + 64 <= row_limit, halves = part == PART_GATE_UP ? 2 : 1;
+    int thread = opaque(c->thread), by_tma = TMA_STORE && row + 64 <= row_limit;
     if (col >= cols || row >= row_limit) return;
 #if TMA_STORE
-    if (by_tma && c->thread == 0) {
+    if (by_tma && thread == 0) {
         if (part == PART_GATE_UP) {
             tma_store_3d(&p->map_first, col, 0, (i32)row, staged);
             tma_store_3d(&p->map_first, col, 1, (i32)row, staged + SILU_TILE_BYTES);
@@ -74,14 +75,13 @@ DEVICE void store_silu(const gemm_params *p, const consumer *c, int part, u32 ro
     }
 #endif
     if (by_tma) return;
-    int chunk = c->thread % (SILU_COLS / 8), inside = col + chunk * 8 < cols;
-    u16 *to = (part == PART_GATE_UP ? p->first : p->out) + col + chunk * 8;
-    u32 pitch = (u32)(part == PART_GATE_UP ? p->N : cols) * 2;
-    NO_UNROLL for (int j = 0; j < 2 * halves; j++) {
-        int half = j / 2, r = j % 2 * 32 + c->thread / (SILU_COLS / 8);
-        u32x4 v = smem_load_16(staged + (u32)(half * SILU_TILE_BYTES) + tile_offset(64, SILU_COLS, r, chunk));
-        if (inside && row + (u32)r < row_limit)
-            store_16((u8 *)(to + half * cols) + (u64)(row + (u32)r) * pitch, v);
+    u8 *to = (u8 *)(part == PART_GATE_UP ? p->first : p->out);
+    u32 pitch = (u32)cols * 2 * PART_TILES(part);
+    NO_UNROLL for (int i = thread; i < TILE_CHUNKS * PART_TILES(part); i += GROUP_THREADS) {
+        int tile = i / TILE_CHUNKS, r = i % TILE_CHUNKS / ROW_CHUNKS, chunk = i % ROW_CHUNKS;
+        u32x4 v = smem_load_16(staged + (u32)(tile * SILU_TILE_BYTES) + tile_offset(64, SILU_COLS, r, chunk));
+        if (col + chunk * 8 < cols && row + (u32)r < row_limit)
+            store_16(to + (u64)(row + (u32)r) * pitch + (u32)(tile * cols + col + chunk * 8) * 2, v);
     }
 }
 

@@ -189,6 +189,7 @@ DEVICE u32 smem_addr(const void *pointer) {
 #define named_arrive(id, threads) SIM_CALL(barrier_arrive, id, threads)
 #define warp_sync() SIM_CALL(warp_sync)
 #define device_trap() SIM_CALL(trap)
+#define opaque(value) (value)
 #define shuffle(value, lane) SIM_CALL(shuffle, value, lane)
 #define shuffle_xor(value, mask) SIM_CALL(shuffle, value, (int)(threadIdx.x & 31) ^ (mask))
 
