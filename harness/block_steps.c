@@ -74,6 +74,19 @@ static double rounded(const mg_block_view *v, double c, double error) {
     if (exponent - 1 < smallest) exponent = smallest + 1;
     return error + ldexp(0.5, exponent - bits);
 }
+/* How far a number of the dtype can be from `here`, one of them, and no more than `bound` from c: often not at all. */
+static double grid_reach(const mg_block_view *v, double here, double c, double bound) {
+    double reach = 0;
+    for (int sign = -1; sign <= 1; sign += 2) {
+        const double limit = c + sign * bound;
+        uint16_t bits = mg_bits_from_double(v->p.dtype, limit);
+        /* rounded beyond the limit: the number before it */
+        const double beyond = sign * (number(v, bits) - limit);
+        if (beyond > 0 && bits & 0x7fff) bits = (uint16_t)(sign * number(v, bits) > 0 ? bits - 1 : bits + 1);
+        reach = fmax(reach, fabs(number(v, bits) - here));
+    }
+    return reach;
+}
 static double growth(double R) { return fmin(R, 8 + sqrt(R) / 4) * U; }
 
 /* --- functions, from + - * / alone, so that they are the same on every machine --- */
@@ -235,7 +248,7 @@ static void activation_row(const mg_block_view *v, mg_block_step first, gg_moe_b
     for (int64_t k = 0; k < 2 * I; k++) {
         const double right = kept ? 0 : numbers[k];
         numbers[k] = number(v, kept ? bits[k] : mg_bits_from_double(v->p.dtype, right));
-        errors[k] = kept || errors[k] == 0 ? 0 : errors[k] + fabs(numbers[k] - right);
+        errors[k] = kept || errors[k] == 0 ? 0 : grid_reach(v, numbers[k], right, errors[k]);
     }
     for (int64_t k = 0; k < I; k++) {
         const double gate = numbers[k], up = numbers[I + k], up_error = errors[I + k];
