@@ -148,12 +148,17 @@ gg_status gg_launch(gg_context *context, const gg_plan *plan, const gg_tensors *
     };
     void *pointers[OPERANDS];
     tensor_map *maps[OPERANDS] = {&params.map_a, &params.map_b, &params.map_out};
+    tensor_map *short_maps[OPERANDS] = {&params.map_a_short, &params.map_b_short};
     for (int i = 0; i < OPERANDS; i++) {
         const struct tensor *t = &tensors_table[operands[p->op][i]];
         pointers[i] = pointer_of(tensors, t->offset);
         if (!(plan->config.tma & t->tma)) continue;
         gg_tensor_map_spec spec = map_spec(plan, t, plan->box_rows[i], pointers[i]);
         if ((status = gg_fail_backend(context, ops->tensor_map(backend, &spec, maps[i]), t->name)))
+            return status;
+        if (i == OUT || !plan->short_box_rows) continue;
+        spec = map_spec(plan, t, plan->short_box_rows, pointers[i]);
+        if ((status = gg_fail_backend(context, ops->tensor_map(backend, &spec, short_maps[i]), t->name)))
             return status;
     }
     params.a = pointers[A];

@@ -55,6 +55,10 @@ DEVICE void device_trap(void) { asm volatile("trap;"); }
 
 /* --- warp --- */
 DEVICE u32 shuffle(u32 value, int lane) { return __shfl_sync(0xffffffffu, value, lane); }
+/* of the `width` lanes (a power of two) around this one, aligned, the value of number `lane` */
+DEVICE u32 shuffle_within(u32 value, int lane, int width) {
+    return __shfl_sync(0xffffffffu, value, lane, width);
+}
 DEVICE u32 shuffle_xor(u32 value, int mask) { return __shfl_xor_sync(0xffffffffu, value, mask); }
 
 /* --- plain 16-byte accesses; the address is 16-byte aligned --- */
@@ -177,6 +181,12 @@ DEVICE void mma_m16n8k16_fp16(float c[4], const u32 a[4], const u32 b[2]) { GG_M
 #define mma_tile_fp16(acc, a, b, MI, NJ) mma_tile_(mma_m16n8k16_fp16, acc, a, b, MI, NJ)
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+/* the pointer, which the compiler shall keep in registers and not put together again from others */
+DEVICE const u8 *own_register(const u8 *pointer) {
+    asm volatile("" : "+l"(pointer));
+    return pointer;
+}
+
 /* --- mbarrier: 8 bytes of shared memory, 8-byte aligned --- */
 DEVICE void mbarrier_init(u32 barrier, u32 count) {
     asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(barrier), "r"(count) : "memory");
@@ -200,6 +210,14 @@ DEVICE void mbarrier_wait(u32 barrier, u32 parity) {
 }
 
 /* --- TMA: coordinates innermost first, in elements; one thread issues --- */
+/* True in one lane of a warp whose lanes are all here, always the same one. The compiler knows that what is done under this
+ * condition is done once, and issues TMA without a loop over the lanes. */
+DEVICE int elect_one(void) {
+    u32 elected;
+    asm volatile("{\n.reg .pred one;\nelect.sync _|one, 0xffffffff;\nselp.u32 %0, 1, 0, one;\n}"
+                 : "=r"(elected));
+    return (int)elected;
+}
 /* Closes this thread's group of copies as cp_async_commit does; one arrival on `barrier` (counted in its init) when the
  * group and all before it have landed. wgmma may read them after a fence_proxy_async behind the wait. */
 DEVICE void cp_async_commit_arrive(u32 barrier) {

@@ -17,7 +17,8 @@ typedef struct tensor_map {
 /* One grouped GEMM. Operand a supplies the rows of the output tile, b its columns:
  *   forward a = x, b = w, out = y;   dX a = dy, b = w, out = dx;   dW a = dy, b = x, out = dw */
 typedef struct gemm_params {
-    tensor_map map_a, map_b, map_out; /* used where the config says TMA */
+    tensor_map map_a, map_b, map_out;    /* used where the config says TMA */
+    tensor_map map_a_short, map_b_short; /* of wgmma: the same with short boxes */
     const u16 *a, *b;
     u16 *out;
     const i32 *m_sizes;        /* (E) */

@@ -189,6 +189,8 @@ DEVICE u32 smem_addr(const void *pointer) {
 #define warp_sync() SIM_CALL(warp_sync)
 #define device_trap() SIM_CALL(trap)
 #define shuffle(value, lane) SIM_CALL(shuffle, value, lane)
+#define shuffle_within(value, lane, width)                                                                   \
+    SIM_CALL(shuffle, value, ((int)(threadIdx.x & 31) & ~((width)-1)) | (lane))
 #define shuffle_xor(value, mask) SIM_CALL(shuffle, value, (int)(threadIdx.x & 31) ^ (mask))
 
 /* --- plain accesses --- */
@@ -283,7 +285,11 @@ DEVICE float add_f32(float a, float b) { return a + b; }
 #define mma_tile_bf16(acc, a, b, MI, NJ) SIM_MMA_TILE(acc, a, b, MI, NJ, SIM_BF16)
 #define mma_tile_fp16(acc, a, b, MI, NJ) SIM_MMA_TILE(acc, a, b, MI, NJ, SIM_FP16)
 
+#define own_register(pointer) (pointer)
+
 /* --- mbarrier, TMA --- */
+/* as on the card the lanes wait for one another, which orders no memory */
+#define elect_one() (SIM_CALL(shuffle, threadIdx.x & 31, 0) == (threadIdx.x & 31))
 #define mbarrier_init(barrier, count) SIM_CALL(mbarrier_init, barrier, count)
 #define fence_mbarrier_init() SIM_CALL(fence, SIM_FENCE_MBARRIER_INIT)
 #define mbarrier_arrive(barrier) SIM_CALL(mbarrier_arrive, barrier, 0)
