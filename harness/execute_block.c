@@ -55,14 +55,38 @@ static bool is_written(const mg_run *run, int buffer) {
 
 /* --- memory --- */
 
+/* The inputs, then both sets of results. */
+enum { ALL_REGIONS = MG_NUM_BLOCK_INPUTS + 2 * REGIONS };
+_Static_assert((int)ALL_REGIONS <= (int)MG_BLOCK_REGIONS, "room in every list of regions");
+
+mg_region *mg_block_region(mg_executor *x, int number) {
+    const int result = number - MG_NUM_BLOCK_INPUTS;
+    if (!x->block) return NULL;
+    return result < 0 ? &x->block->inputs[number] : &x->block->results[result / REGIONS][result % REGIONS];
+}
+
+int mg_block_sizes(const mg_case *c, size_t bytes[MG_BLOCK_REGIONS]) {
+    struct mg_block_run b = {.p = mg_block_problem(c->block, c->block_mode, c->fusions, c->dtype)};
+    mg_run run = {.c = c, .block = &b};
+    char reason[GG_REASON_SIZE];
+    if (gg_moe_plan(&b.p, &b.layout, reason) != GG_OK) return 0;
+    for (int i = 0; i < MG_NUM_BLOCK_INPUTS; i++) {
+        const mg_block_shape shape = mg_block_input_shape(&b.p, i);
+        bytes[i] = (size_t)(shape.rows * shape.cols) * 2;
+    }
+    for (int i = 0; i < 2 * REGIONS; i++) bytes[MG_NUM_BLOCK_INPUTS + i] = result_bytes(&run, i % REGIONS);
+    return ALL_REGIONS;
+}
+
+void mg_block_regions_free(mg_executor *x) {
+    for (int i = 0; x->block && i < ALL_REGIONS; i++) mg_region_free(x, mg_block_region(x, i));
+}
+
 void mg_block_memory_free(mg_executor *x) {
     if (!x->block) return;
+    mg_block_regions_free(x);
     if (x->block->side) x->backend->ops->stream_free(x->backend, x->block->side);
-    for (int i = 0; i < MG_NUM_BLOCK_INPUTS; i++) mg_region_free(x, &x->block->inputs[i]);
-    for (int set = 0; set < 2; set++) {
-        for (int i = 0; i < REGIONS; i++) mg_region_free(x, &x->block->results[set][i]);
-        free(x->block->workspaces[set]);
-    }
+    for (int set = 0; set < 2; set++) free(x->block->workspaces[set]);
     free(x->block);
     x->block = NULL;
 }
