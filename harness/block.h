@@ -142,6 +142,9 @@ typedef struct mg_block_view {
 gg_status mg_block_view_init(mg_block_view *view, const mg_block *block, const gg_moe_problem *p,
                              uint64_t user_seed);
 void mg_block_view_free(mg_block_view *view);
+/* A view of the same for another thread, with rows in use of its own. */
+gg_status mg_block_view_share(mg_block_view *view, const mg_block_view *of);
+void mg_block_view_unshare(mg_block_view *view);
 
 /* The step's name and size; rows 0: there is no such step. */
 typedef struct mg_block_step_shape {

@@ -51,35 +51,38 @@ FOR_EVERY_MACHINE void mg_rows_widen(gg_dtype dtype, const float *numbers, const
  * of two may as well be multiplied with the sum. */
 FOR_EVERY_MACHINE void mg_rows_dot_drawn(const mg_draw *draw, int64_t first, int64_t rows, int64_t cols,
                                          const float *x, double *value, double *size) {
-    enum { LANES = 16 };
-    const int largest = (1 << draw->bits) - 1;
+    enum { LANES = 8, VECTORS = 2, TAKEN = LANES * VECTORS };
+    typedef uint64_t words __attribute__((vector_size(LANES * 8)));
+    typedef double numbers __attribute__((vector_size(LANES * 8)));
+    const uint64_t largest = ((uint64_t)1 << draw->bits) - 1;
     const double scale = ldexp(1, draw->scale_log2);
-    for (int64_t n = 0; n < rows; n += LANES) {
-        const int64_t left = rows - n, used = left < LANES ? left : LANES;
-        uint64_t counters[LANES];
-        double sums[LANES] = {0}, sizes[LANES] = {0};
-        for (int64_t lane = 0; lane < LANES; lane++) /* those without a row repeat the last */
-            counters[lane] = draw->seed + STEP +
-                             (uint64_t)((first + n + (lane < used ? lane : used - 1)) * cols) / 8 * STEP;
-        for (int64_t k = 0; k < cols; k += 8) {
-            uint64_t hashes[LANES];
-            for (int lane = 0; lane < LANES; lane++) {
-                hashes[lane] = mix(counters[lane]);
-                counters[lane] += STEP;
-            }
-            for (int byte = 0; byte < 8; byte++) {
-                const double factor = (double)x[k + byte], magnitude = fabs(factor);
-                for (int lane = 0; lane < LANES; lane++) {
-                    const int drawn = (int)(hashes[lane] >> 8 * byte) & largest;
-                    const double w = (double)(2 * drawn - largest);
-                    sums[lane] += factor * w;
-                    sizes[lane] += magnitude * fabs(w);
+    for (int64_t n = 0; n < rows; n += TAKEN) {
+        const int64_t left = rows - n, used = left < TAKEN ? left : TAKEN;
+        words counters[VECTORS];
+        numbers sums[VECTORS] = {{0}}, sizes[VECTORS] = {{0}};
+        for (int64_t i = 0; i < TAKEN; i++) /* those without a row repeat the last */
+            counters[i / LANES][i % LANES] =
+                draw->seed + STEP + (uint64_t)((first + n + (i < used ? i : used - 1)) * cols) / 8 * STEP;
+        for (int64_t k = 0; k < cols; k += 8)
+            for (int v = 0; v < VECTORS; v++) {
+                words z = counters[v];
+                counters[v] += STEP;
+                z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+                z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+                z ^= z >> 31;
+                for (int byte = 0; byte < 8; byte++, z >>= 8) {
+                    /* 2^52 + 2 m is a double whose last bits are 2 m; m is the byte's, and w = 2 m - largest */
+                    const words bits = (z & largest) << 1 | 0x4330000000000000u;
+                    const numbers w = (numbers)bits - (0x1p52 + (double)largest);
+                    const numbers magnitude = (numbers)((words)w & 0x7fffffffffffffffu);
+                    const double factor = (double)x[k + byte];
+                    sums[v] += factor * w;
+                    sizes[v] += fabs(factor) * magnitude;
                 }
             }
-        }
-        for (int64_t lane = 0; lane < used; lane++) {
-            value[n + lane] = sums[lane] * scale;
-            size[n + lane] = sizes[lane] * scale;
+        for (int64_t i = 0; i < used; i++) {
+            value[n + i] = sums[i / LANES][i % LANES] * scale;
+            size[n + i] = sizes[i / LANES][i % LANES] * scale;
         }
     }
 }

@@ -18,6 +18,7 @@ typedef struct mg_execute_options {
     double sim_limit;       /* multiply-adds of a case above which the simulator skips it */
     size_t autotune_limit;  /* candidates tried by an autotune case */
     bool debug;             /* debug build of the kernels */
+    int threads;            /* that one worker may use on the host; 0: one */
 } mg_execute_options;
 
 typedef struct mg_executor mg_executor; /* one per worker process */

@@ -55,12 +55,13 @@ static bool is_written(const mg_run *run, int buffer) {
 
 /* --- memory --- */
 
-/* The inputs, then both sets of results. */
+/* The inputs, then both sets of results; in lists comes what is moved. */
 enum { ALL_REGIONS = MG_NUM_BLOCK_INPUTS + 2 * REGIONS };
-_Static_assert((int)ALL_REGIONS <= (int)MG_BLOCK_REGIONS, "room in every list of regions");
+_Static_assert((int)ALL_REGIONS < (int)MG_BLOCK_REGIONS, "room in every list of regions");
 
 mg_region *mg_block_region(mg_executor *x, int number) {
     const int result = number - MG_NUM_BLOCK_INPUTS;
+    if (number == ALL_REGIONS) return &x->moved;
     if (!x->block) return NULL;
     return result < 0 ? &x->block->inputs[number] : &x->block->results[result / REGIONS][result % REGIONS];
 }
@@ -75,7 +76,11 @@ int mg_block_sizes(const mg_case *c, size_t bytes[MG_BLOCK_REGIONS]) {
         bytes[i] = (size_t)(shape.rows * shape.cols) * 2;
     }
     for (int i = 0; i < 2 * REGIONS; i++) bytes[MG_NUM_BLOCK_INPUTS + i] = result_bytes(&run, i % REGIONS);
-    return ALL_REGIONS;
+    bytes[ALL_REGIONS] = 0;
+    for (int i = 0; i < WORKSPACE; i++)
+        if (result_bytes(&run, i) > bytes[ALL_REGIONS]) bytes[ALL_REGIONS] = result_bytes(&run, i);
+    if (bytes[ALL_REGIONS] > MG_MOVED_BYTES) bytes[ALL_REGIONS] = MG_MOVED_BYTES;
+    return ALL_REGIONS + 1;
 }
 
 void mg_block_regions_free(mg_executor *x) {
@@ -333,13 +338,33 @@ static gg_status digest_results(mg_run *run, int set, uint64_t *digest) {
 
 /* --- judging --- */
 
-static gg_status read_output_row(void *data, mg_block_output output, int64_t row, uint16_t *out) {
+/* Rows are gathered on the device, for a download each would make the other workers' kernels wait as often. */
+static gg_status read_output_rows(void *data, mg_block_output output, const int64_t *rows, int64_t count,
+                                  uint16_t *out) {
     mg_run *run = data;
+    mg_executor *x = run->x;
+    const gg_backend_ops *ops = x->backend->ops;
     const size_t bytes = (size_t)mg_block_output_shape(&run->block->p, output).cols * 2;
-    const uint8_t *device = mg_region_data(&results(run, 0)[output]);
-    return mg_device_status(
-        run->x, run->x->backend->ops->download(run->x->backend, out, device + (size_t)row * bytes, bytes),
-        "download failed");
+    const uint8_t *from = mg_region_data(&results(run, 0)[output]);
+    const int64_t room = (int64_t)(MG_MOVED_BYTES / bytes), most = count < room ? count : room;
+    gg_status status = mg_region_reserve(x, &x->moved, (size_t)most * bytes);
+    for (int64_t begin = 0, end; begin < count && status == GG_OK; begin = end) {
+        end = count - begin < most ? count : begin + most;
+        for (int64_t i = begin, next; i < end && status == GG_OK; i = next) { /* neighbours at once */
+            for (next = i + 1; next < end && rows[next] == rows[next - 1] + 1;) next++;
+            uint8_t *to = (uint8_t *)mg_region_data(&x->moved) + (size_t)(i - begin) * bytes;
+            status = mg_device_status(
+                x,
+                ops->copy(x->backend, to, from + (size_t)rows[i] * bytes, (size_t)(next - i) * bytes, NULL),
+                "copy failed");
+        }
+        if (status == GG_OK)
+            status = mg_device_status(x,
+                                      ops->download(x->backend, (uint8_t *)out + (size_t)begin * bytes,
+                                                    mg_region_data(&x->moved), (size_t)(end - begin) * bytes),
+                                      "download failed");
+    }
+    return status;
 }
 
 static gg_status judge(mg_run *run) {
@@ -348,7 +373,8 @@ static gg_status judge(mg_run *run) {
                                     .backward = has_backward(run),
                                     .user_seed = run->x->options.user_seed,
                                     .workspace = run->x->block->workspaces[0],
-                                    .read_output_row = read_output_row,
+                                    .threads = run->x->options.threads,
+                                    .read_output_rows = read_output_rows,
                                     .data = run};
     return mg_block_judge(&judged, run->result, run->x->error);
 }

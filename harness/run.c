@@ -469,6 +469,7 @@ static int carry_out(run *r) {
         if (r->workers > way->most_workers) r->workers = way->most_workers;
         if (r->workers > most) r->workers = most;
     }
+    r->execute.threads = count_cores() / r->workers;
     print_header(r);
     const mg_ledger_run key = {
         .subject = r->execute.subject, .device = &r->place.device, .user_seed = r->execute.user_seed};
