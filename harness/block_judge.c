@@ -70,7 +70,7 @@ static gg_status sample_take(const judge *j, sample *s, int64_t count) {
         const double within = (double)(mg_splitmix64((uint64_t)i) >> 11) * 0x1p-53;
         s->rows[i] = count < shape->rows ? (int64_t)(((double)i + within) * step) : i;
     }
-    if (shape->buffer != GG_MOE_NUM_BUFFERS) return GG_OK;
+    if (shape->buffer != GG_MOE_NUM_BUFFERS || !count) return GG_OK; /* of no rows there may be no columns */
     if (!(s->read = malloc((size_t)count * row_bytes(shape) + 1))) return GG_ERR_MEMORY;
     return j->in->read_output_rows(j->in->data, shape->output, s->rows, count, (uint16_t *)(void *)s->read);
 }

@@ -51,7 +51,7 @@ FOR_EVERY_MACHINE void mg_rows_widen(gg_dtype dtype, const float *numbers, const
  * of two may as well be multiplied with the sum. */
 FOR_EVERY_MACHINE void mg_rows_dot_drawn(const mg_draw *draw, int64_t first, int64_t rows, int64_t cols,
                                          const float *x, double *value, double *size) {
-    enum { LANES = 8, VECTORS = 2, TAKEN = LANES * VECTORS };
+    enum { LANES = 4, VECTORS = 4, TAKEN = LANES * VECTORS };
     typedef uint64_t words __attribute__((vector_size(LANES * 8)));
     typedef double numbers __attribute__((vector_size(LANES * 8)));
     const uint64_t largest = ((uint64_t)1 << draw->bits) - 1;

@@ -94,6 +94,7 @@ static gg_status read_forged(void *data, mg_block_output output, const int64_t *
                              uint16_t *out) {
     const forged *f = data;
     const int64_t cols = mg_block_output_shape(&f->golden.view.p, output).cols;
+    assert_true(count > 0 && cols > 0);
     for (int64_t i = 0; i < count; i++)
         memcpy(out + i * cols, f->golden.outputs[output] + rows[i] * cols, (size_t)cols * sizeof *out);
     return GG_OK;
