@@ -11,8 +11,9 @@
 #include "device/helpers.h"
 
 enum {
-    MG_GUARD = 4096,    /* bytes before and after every tensor: more than a row of any tile */
-    MG_MAX_REPORTS = 8, /* outputs looked at in one step: those of a GEMM, or of a block and its workspace */
+    MG_GUARD = 4096, /* bytes before and after every tensor: more than a row of any tile */
+    MG_MAX_REPORTS =
+        40, /* tensors looked at in one step: a GEMM's outputs, or a block's and all of its workspace */
     MG_MAX_EXPERTS = 1024, /* slots for hashes by expert; the largest models have 512 */
     MG_KEPT_PROBLEMS = 4   /* whose data stays in host memory: neighbouring cases share it */
 };
