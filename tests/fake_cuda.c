@@ -65,6 +65,10 @@ int cuMemAlloc_v2(unsigned long long *address, size_t bytes) {
     S.allocated += *address != 0;
     return *address ? 0 : 2;
 }
+int cuMemGetInfo_v2(size_t *unused, size_t *total) {
+    *unused = S.memory;
+    return cuDeviceTotalMem_v2(total, 0);
+}
 int cuMemFree_v2(unsigned long long address) {
     S.allocated--;
     free((void *)(uintptr_t)address);

@@ -134,6 +134,7 @@ static void memory_is_moved_and_filled(void **state) {
     assert_int_equal(ops->alloc(f->backend, sizeof words, &a), GG_OK);
     assert_int_equal(ops->alloc(f->backend, sizeof words, &b), GG_OK);
     assert_int_equal(ops->alloc(f->backend, 0, &none), GG_OK);
+    assert_true(ops->free_memory(f->backend) == f->driver->memory);
     assert_non_null(none);
     int waits = f->driver->waits, of_streams = f->driver->waits_of_streams;
     assert_int_equal(ops->upload(f->backend, a, words, sizeof words), GG_OK);

@@ -117,6 +117,18 @@ static const struct bug {
      "store_16(p.activation + at.row * p.I + at.chunk * 8, pack8(out));"
      "if (at.row == p.rows - 1) store_16(p.activation + p.rows * p.I + at.chunk * 8, pack8(out));",
      NULL, QWEN, "run 1 wrote behind 'activation'"},
+    /* only where the second run's poison was: what is compared on the device */
+    {"silu.cu", "store_16(p.activation + at.row * p.I + at.chunk * 8, pack8(out));",
+     "store_16(p.activation + at.row * p.I + at.chunk * 8, pack8(out));"
+     "if (at.row == p.rows - 1 && p.activation[p.rows * p.I + 8] == 0x7ffd) "
+     "store_16(p.activation + p.rows * p.I, pack8(out));",
+     NULL, QWEN, "run 2 wrote behind 'activation'"},
+    {"sort_slots.cu", "*p.all_tokens = (i32)p.T;",
+     "{ if (p.all_tokens[1] == 0x7ffd7ffd) p.all_tokens[1] = 0; *p.all_tokens = (i32)p.T; }", NULL, QWEN,
+     "run 2 wrote behind 'all_tokens'"},
+    {"sort_slots.cu", "*p.all_tokens = (i32)p.T;",
+     "*p.all_tokens = (i32)p.T - (*p.all_tokens == 0x7ffd7ffd);", NULL, QWEN,
+     "'all_tokens' differs between runs 1 and 2"},
     {"permute.cu", "u32x4 out = bits;", "u32x4 out = bits; if (!at.row) ((u16 *)p.in)[offset] = 0;", NULL,
      PLAIN, "input 'x' or memory beside it was modified"},
 };

@@ -82,6 +82,8 @@ typedef struct gg_backend_ops {
     gg_status (*alloc)(gg_backend *, size_t bytes,
                        void **out); /* 256-byte aligned; bytes 0 gives a valid address */
     void (*free)(gg_backend *, void *);
+    /* Bytes of device memory that nobody has taken, other processes included. NULL, or 0: unknown. */
+    uint64_t (*free_memory)(gg_backend *);
     gg_status (*upload)(gg_backend *, void *dst, const void *src, size_t bytes); /* synchronous */
     gg_status (*download)(gg_backend *, void *dst, const void *src,
                           size_t bytes); /* synchronous, after all streams */

@@ -258,6 +258,12 @@ static void cuda_free(gg_backend *backend, void *memory) {
     if (memory && !enter(b)) b->api.memory_free((cuda_address)(uintptr_t)memory);
 }
 
+static uint64_t cuda_free_memory(gg_backend *backend) {
+    cuda_backend *b = self_of(backend);
+    size_t free_bytes, total;
+    return enter(b) || b->api.memory_get_info(&free_bytes, &total) ? 0 : free_bytes;
+}
+
 static gg_status cuda_upload(gg_backend *backend, void *dst, const void *src, size_t bytes) {
     cuda_backend *b = self_of(backend);
     gg_status status = enter(b);
@@ -533,6 +539,7 @@ const gg_backend_ops gg_cuda_backend = {
     .target = cuda_target,
     .alloc = cuda_alloc,
     .free = cuda_free,
+    .free_memory = cuda_free_memory,
     .upload = cuda_upload,
     .download = cuda_download,
     .copy = cuda_copy,

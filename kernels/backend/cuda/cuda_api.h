@@ -57,6 +57,7 @@ enum {
     X(cuda_result, context_release, "cuDevicePrimaryCtxRelease_v2", (cuda_device))                           \
     X(cuda_result, context_set_current, "cuCtxSetCurrent", (cuda_context))                                   \
     X(cuda_result, context_synchronize, "cuCtxSynchronize", (void))                                          \
+    X(cuda_result, memory_get_info, "cuMemGetInfo_v2", (size_t * free, size_t * total))                      \
     X(cuda_result, memory_alloc, "cuMemAlloc_v2", (cuda_address *, size_t))                                  \
     X(cuda_result, memory_free, "cuMemFree_v2", (cuda_address))                                              \
     X(cuda_result, copy_to_device, "cuMemcpyHtoD_v2", (cuda_address, const void *, size_t))                  \
