@@ -80,7 +80,7 @@ static gg_status launch(const block *b, gg_moe_kernel which, int64_t grid, const
                         size_t params_bytes) {
     gg_plan plan;
     gg_kernel *kernel;
-    gg_moe_plan_kernel(b->p, which, &plan);
+    gg_moe_plan_kernel(b->p, gg_get_device(b->context), which, &plan);
     if (!is_wanted(b, plan.entry)) return GG_OK;
     gg_source source = gg_plan_source(&plan, b->context->debug);
     if (b->context->sources && !strcmp(source.root, b->context->patched)) source.files = b->context->sources;
@@ -115,6 +115,7 @@ static gg_status route(const block *b) {
                                   .histogram = buffer(b, GG_MOE_HISTOGRAM),
                                   .T = p->T,
                                   .E = p->E,
+                                  .padded_E = (i32)b->layout.places[GG_MOE_HISTOGRAM].cols,
                                   .H = p->H,
                                   .topk = p->topk};
     return launch(b, GG_MOE_ROUTER, gg_moe_tiles(p), &params, sizeof params);
@@ -133,6 +134,7 @@ static gg_status sort(const block *b) {
                                 .all_tokens = buffer(b, GG_MOE_ALL_TOKENS),
                                 .T = p->T,
                                 .E = p->E,
+                                .padded_E = (i32)b->layout.places[GG_MOE_HISTOGRAM].cols,
                                 .topk = p->topk,
                                 .tiles = (i32)tiles,
                                 .tile_tokens = gg_moe_tile_tokens(p),

@@ -56,6 +56,13 @@ DEVICE void device_trap(void) { asm volatile("trap;"); }
 /* --- warp --- */
 DEVICE u32 shuffle(u32 value, int lane) { return __shfl_sync(0xffffffffu, value, lane); }
 DEVICE u32 shuffle_xor(u32 value, int mask) { return __shfl_xor_sync(0xffffffffu, value, mask); }
+/* the largest value; the lanes whose condition holds; the lanes that have this lane's value; as bits, lane 0 the lowest */
+DEVICE u32 warp_max(u32 value) { return __reduce_max_sync(0xffffffffu, value); }
+DEVICE u32 warp_ballot(int condition) { return __ballot_sync(0xffffffffu, condition); }
+DEVICE u32 warp_match(u32 value) { return __match_any_sync(0xffffffffu, value); }
+/* of bits: how many are set; the number of the lowest one set, of which there is one */
+DEVICE int count_bits(u32 bits) { return __popc(bits); }
+DEVICE int lowest_bit(u32 bits) { return __ffs((int)bits) - 1; }
 
 /* --- plain 16-byte accesses; the address is 16-byte aligned --- */
 DEVICE u32x4 load_16(const void *address) { return *(const u32x4 *)address; }

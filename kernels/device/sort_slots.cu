@@ -13,7 +13,7 @@ DEVICE void sum_tiles(const sort_params *p, i32 first, i32 *totals, i32 *earlier
     if (part < parts) {
         i32 all = 0, before = 0;
         for (i32 tile = part; tile < p->tiles; tile += parts) {
-            i32 count = p->histogram[(i64)tile * p->E + expert];
+            i32 count = p->histogram[(i64)tile * p->padded_E + expert];
             all += count;
             before += tile < first ? count : 0;
         }

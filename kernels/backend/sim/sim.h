@@ -60,6 +60,7 @@ typedef struct gg_sim_copy {
     X(GG_SIM_BARRIER_ARRIVE, "barrier arrive")                                                               \
     X(GG_SIM_WARP_SYNC, "warp_sync")                                                                         \
     X(GG_SIM_SHUFFLE, "shuffle")                                                                             \
+    X(GG_SIM_WARP_VALUES, "maximum, ballot or match of a warp")                                              \
     X(GG_SIM_LDMATRIX, "ldmatrix")                                                                           \
     X(GG_SIM_MMA, "mma")                                                                                     \
     X(GG_SIM_MBARRIER_WAIT, "mbarrier_wait")                                                                 \
@@ -134,6 +135,9 @@ struct gg_sim_warp {
         struct {
             u32 value, source;
         } shuffle[GG_SIM_LANES];
+        struct {
+            u32 value, *values;
+        } given[GG_SIM_LANES];
         struct {
             u8 *row;
             const u32 *values;
