@@ -122,9 +122,9 @@ static gg_status route(const block *b) {
 }
 
 static gg_status sort(const block *b) {
-    enum { MOST_BLOCKS = 128 }; /* one for every multiprocessor of a large GPU */
     const gg_moe_problem *p = b->p;
-    const int64_t tiles = gg_moe_tiles(p), each = (tiles + MOST_BLOCKS - 1) / MOST_BLOCKS;
+    const int64_t most = gg_get_device(b->context)->sm_count; /* more would only read the histogram again */
+    const int64_t tiles = gg_moe_tiles(p), each = (tiles + most - 1) / most;
     const sort_params params = {.topk_ids = buffer(b, GG_MOE_TOPK_IDS),
                                 .histogram = buffer(b, GG_MOE_HISTOGRAM),
                                 .m_sizes = buffer(b, GG_MOE_M_SIZES),

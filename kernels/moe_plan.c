@@ -129,7 +129,7 @@ static const struct {
 
 void gg_moe_plan_kernel(const gg_moe_problem *p, const gg_device *device, gg_moe_kernel kernel,
                         gg_plan *plan) {
-    enum { SORT_THREADS = 512 }; /* fixed in device/sort_slots.cu */
+    enum { SORT_THREADS = 512, SORT_COUNTS = 8 * SORT_THREADS }; /* fixed in device/sort_slots.cu */
     char *at = plan->macros;
     *plan = (gg_plan){
         .source = kernels[kernel].source, .entry = kernels[kernel].entry, .threads = GG_MOE_ROW_OP_THREADS};
@@ -142,8 +142,7 @@ void gg_moe_plan_kernel(const gg_moe_problem *p, const gg_device *device, gg_moe
     if (kernels[kernel].scored) at += snprintf(at, 32, " SCORE=%d", (int)p->score);
     if (kernel == GG_MOE_SORT_SLOTS) {
         plan->threads = SORT_THREADS;
-        plan->smem_bytes =
-            (uint32_t)(2 * SORT_THREADS + 4 * GG_MOE_MAX_E + gg_moe_tile_tokens(p) * p->topk) * 4;
+        plan->smem_bytes = (SORT_COUNTS + GG_MOE_MAX_E + SORT_THREADS / 32) * 4;
     }
 }
 
