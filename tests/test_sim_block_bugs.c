@@ -136,6 +136,19 @@ static const struct bug {
     {"router_backward.cu", "e < p.padded_E", "e < p.E", NULL,
      "qwen3_moe[backward-permute_x-permute_y-norm_topk_prob-topk3-E5-T7-H40-I24-bf16]",
      "step 'd_logits' is wrong"},
+    /* a launch that overlaps the one before and does not wait for it */
+    {"router.cu", "grid_wait();", "", NULL, QWEN, "block: "},
+    {"sort_slots.cu", "grid_wait();", "", NULL, QWEN, "block: "},
+    {"permute.cu", "grid_wait();", "", NULL, PLAIN, "block: "},
+    {"merge.cu", "grid_wait();", "", NULL, QWEN, "block: "},
+    {"silu.cu", "(silu_and_mul, silu_params, ROW_OP_THREADS, 1) {\n    grid_wait();",
+     "(silu_and_mul, silu_params, ROW_OP_THREADS, 1) {", NULL, QWEN, "block: "},
+    {"silu.cu", "silu_backward_params, ROW_OP_THREADS, 1) {\n    grid_wait();",
+     "silu_backward_params, ROW_OP_THREADS, 1) {", NULL, QWEN, "block: "},
+    {"router_backward.cu", "backward_params, ROW_OP_THREADS, 1) {\n    grid_wait();",
+     "backward_params, ROW_OP_THREADS, 1) {", NULL, QWEN, "block: "},
+    {"router_backward.cu", "row_dot_params, ROW_OP_THREADS, 1) {\n    grid_wait();",
+     "row_dot_params, ROW_OP_THREADS, 1) {", NULL, LLAMA, "block: "},
     /* what is no number of a step */
     {"silu.cu", "store_16(p.activation + at.row * p.I + at.chunk * 8, pack8(out));",
      "if (p.activation[at.row * p.I] != 0x7ffd) "

@@ -50,6 +50,14 @@ DEVICE void named_sync(int id, int threads) {
 DEVICE void named_arrive(int id, int threads) {
     asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
+/* Each thread of a kernel of the product calls it once, before it touches global memory: until the launches before this
+ * one on its stream have ended and what they wrote is there; and the next one may start, up to its own grid_wait. Without
+ * it a launch that overlaps the one before (gg_launch_spec) would race with it. */
+DEVICE void grid_wait(void) {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;\ngriddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
 /* stops the kernel with an error that the host sees */
 DEVICE void device_trap(void) { asm volatile("trap;"); }
 

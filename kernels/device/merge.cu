@@ -13,6 +13,7 @@ DEVICE void add8(values8 *sum, float weight, u32x4 bits) {
 }
 
 KERNEL(merge, merge_params, ROW_OP_THREADS, 1) {
+    grid_wait();
     for (chunk_walk at = chunk_walk_begin(p.T, p.cols); at.row < at.rows; chunk_walk_next(&at)) {
         i64 offset = at.chunk * 8, slot = at.row * TOPK, to = at.row * p.cols + offset;
         float weight[TOPK];

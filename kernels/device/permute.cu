@@ -7,6 +7,7 @@
 #endif
 
 KERNEL(permute, permute_params, ROW_OP_THREADS, 1) {
+    grid_wait();
     for (chunk_walk at = chunk_walk_begin(p.T, p.cols); at.row < at.rows; chunk_walk_next(&at)) {
         i64 offset = at.chunk * 8, slot = at.row * TOPK;
         u32x4 bits = load_16(p.in + at.row * p.cols + offset);

@@ -123,6 +123,7 @@ KERNEL(router, router_params, ALL_THREADS, 1) {
     }
 
     copier_begin(&c, &p, row);
+    grid_wait();
     u32 fill = ring, use = ring;
     for (i32 s = 0; s < NUM_STAGES - 1; s++, fill += PANELS * STAGE_BYTES) {
         if (s < stages) copy_stage(&c, fill, p.H);

@@ -10,6 +10,7 @@
 #define LANE_EXPERTS (MAX_E / 32)
 
 KERNEL(router_backward, router_backward_params, ROW_OP_THREADS, 1) {
+    grid_wait();
     int lane = (int)threadIdx.x % 32;
     i64 warps = gridDim.x * (ROW_OP_THREADS / 32ll);
     for (i64 token = (blockIdx.x * (i64)ROW_OP_THREADS + threadIdx.x) / 32; token < p.T; token += warps) {
@@ -43,6 +44,7 @@ KERNEL(router_backward, router_backward_params, ROW_OP_THREADS, 1) {
 }
 
 KERNEL(row_dot, row_dot_params, ROW_OP_THREADS, 1) {
+    grid_wait();
     int lane = (int)threadIdx.x % 32;
     i64 warps = gridDim.x * (ROW_OP_THREADS / 32ll), M = p.T * p.topk;
     for (i64 slot = (blockIdx.x * (i64)ROW_OP_THREADS + threadIdx.x) / 32; slot < M; slot += warps) {

@@ -12,6 +12,7 @@ DEVICE float silu_f32(float gate, float sigmoid) { return mul_f32(gate, sigmoid)
 DEVICE float activate(float silu, float up) { return mul_f32(silu, up); }
 
 KERNEL(silu_and_mul, silu_params, ROW_OP_THREADS, 1) {
+    grid_wait();
     for (chunk_walk at = chunk_walk_begin(p.rows, p.I); at.row < at.rows; chunk_walk_next(&at)) {
         const u16 *row = p.gate_up + at.row * 2 * p.I + at.chunk * 8;
         values8 gate = load8(row), up = load8(row + p.I), out;
@@ -23,6 +24,7 @@ KERNEL(silu_and_mul, silu_params, ROW_OP_THREADS, 1) {
 
 /* A warp takes a row at a time. */
 KERNEL(silu_and_mul_backward, silu_backward_params, ROW_OP_THREADS, 1) {
+    grid_wait();
     int lane = (int)threadIdx.x % 32;
     i64 warps = gridDim.x * (ROW_OP_THREADS / 32ll);
     for (i64 row = (blockIdx.x * (i64)ROW_OP_THREADS + threadIdx.x) / 32; row < p.rows; row += warps) {

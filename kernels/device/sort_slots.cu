@@ -69,6 +69,7 @@ KERNEL(sort_slots, sort_params, SORT_THREADS, 1) {
     i32 thread = (i32)threadIdx.x, lane = thread % 32, warp = thread / 32;
     i64 M = p.T * p.topk, begin = (i64)first * tile_slots, end = begin + (i64)p.tiles_per_block * tile_slots;
     if (end > M) end = M;
+    grid_wait();
     /* a thread a slot; the first ones are on their way before they are needed */
     i32 id = begin + thread < end ? p.topk_ids[begin + thread] : -1;
 

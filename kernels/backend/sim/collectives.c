@@ -75,6 +75,9 @@ void gg_sim_warp_sync(sim_api *api, const sim_site *site) {
     gg_sim_release(sim->current);
 }
 
+/* Launches run in turn, so that there is nothing to wait for: only that it is called is checked. */
+void gg_sim_grid_wait(sim_api *api, const sim_site *site) { gg_sim_enter(api, site)->current->waited = true; }
+
 u32 gg_sim_shuffle(sim_api *api, const sim_site *site, u32 value, int lane) {
     gg_sim *sim = gg_sim_enter(api, site);
     gg_sim_fiber *self = sim->current;

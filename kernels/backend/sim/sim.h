@@ -92,6 +92,7 @@ typedef struct gg_sim_fiber {
     u32 word_bytes;
     u64 word_value;
     u32 shuffled;        /* result of its last shuffle */
+    bool waited;         /* grid_wait */
     gg_sim_copy *copies; /* queue of cp.async: [first, last) of capacity */
     u32 first_copy, last_copy, copy_capacity;
     u32 copy_group, store_group; /* number of the open group */

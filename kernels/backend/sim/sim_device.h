@@ -45,6 +45,7 @@ enum { SIM_PLAIN_WRITE = 1, SIM_PLAIN_UNALIGNED = 2 };
     X(void, barrier_sync, (SIM_AT, int id, int threads)) /* threads 0: the whole block */                    \
     X(void, barrier_arrive, (SIM_AT, int id, int threads))                                                   \
     X(void, warp_sync, (SIM_AT))                                                                             \
+    X(void, grid_wait, (SIM_AT))                                                                             \
     X(void, trap, (SIM_AT))                                                                                  \
     X(void, fence, (SIM_AT, int kind))                                                                       \
     X(u32, shuffle, (SIM_AT, u32 value, int lane))                                                           \
@@ -188,6 +189,7 @@ DEVICE u32 smem_addr(const void *pointer) {
 #define named_sync(id, threads) SIM_CALL(barrier_sync, id, threads)
 #define named_arrive(id, threads) SIM_CALL(barrier_arrive, id, threads)
 #define warp_sync() SIM_CALL(warp_sync)
+#define grid_wait() SIM_CALL(grid_wait)
 #define device_trap() SIM_CALL(trap)
 #define shuffle(value, lane) SIM_CALL(shuffle, value, lane)
 #define shuffle_xor(value, mask) SIM_CALL(shuffle, value, (int)(threadIdx.x & 31) ^ (mask))
