@@ -106,12 +106,14 @@ static gg_status launch(const block *b, gg_moe_kernel which, int64_t grid, const
                            plan.entry);
 }
 
-/* Kernels that stream over rows: a thread 8 values or a warp a row, as many blocks as are resident, or fewer. */
+/* Kernels that stream over rows: a thread 8 values or a warp a row, as many blocks as are resident, or fewer: the last of a
+ * second wave would have the memory to themselves and not fill it. */
 static gg_status launch_rows(const block *b, gg_moe_kernel which, const void *params, size_t params_bytes,
                              int64_t threads) {
-    enum { BLOCKS_PER_SM = 2048 / GG_MOE_ROW_OP_THREADS };
+    /* of a multiprocessor, as bounded in the kernels' sources */
+    const int resident = which == GG_MOE_SILU_AND_MUL ? 6 : 4;
     const int64_t blocks = (threads + GG_MOE_ROW_OP_THREADS - 1) / GG_MOE_ROW_OP_THREADS;
-    const int64_t most = (int64_t)BLOCKS_PER_SM * gg_get_device(b->context)->sm_count;
+    const int64_t most = (int64_t)resident * gg_get_device(b->context)->sm_count;
     return launch(b, which, blocks < most ? blocks : most, params, params_bytes);
 }
 

@@ -16,6 +16,7 @@
 #define PLAIN "qwen3_moe[backward-norm_topk_prob-topk2-E8-T61-H72-I40-bf16]"
 #define SOFTMAX "qwen3_moe[backward-permute_x-permute_y-topk2-E8-T61-H72-I40-fp16]"
 #define WIDE "qwen3_moe[forward-permute_x-permute_y-norm_topk_prob-topk10-E200-T37-H40-I8-bf16]"
+#define WIDE_BACKWARD "qwen3_moe[backward-permute_x-permute_y-norm_topk_prob-topk10-E200-T37-H40-I8-bf16]"
 #define LLAMA "llama4_moe[backward-permute_y-topk1-E4-T61-H72-I40-bf16]"
 #define LLAMA_TWO "llama4_moe[backward-topk2-E6-T45-H40-I24-fp16]"
 #define MANY "qwen3_moe[backward-permute_x-permute_y-norm_topk_prob-topk2-E4-T2100-H40-I8-bf16]"
@@ -111,6 +112,8 @@ static const struct bug {
      "step 'weighted' is wrong"},
     {"silu.cu", "dot = fma_f32(d.v[i], a, dot)", "dot = fma_f32(weighted, a, dot)", NULL, QWEN,
      "step 'd_weights' is wrong"},
+    {"silu.cu", "next = slot_of_row(&p, row + warps)", "next = slot_of_row(&p, row)", NULL, MANY,
+     "step 'weighted' is wrong"},
     {"silu.cu", "p.d_weights[slot] = dot", "p.d_weights[row] = dot", NULL, QWEN, "step 'd_weights' is wrong"},
     {"moe_ops.h", "mask = 16; mask > 0", "mask = 8; mask > 0", "silu.cu", LONG, "step 'd_weights' is wrong"},
     /* rows */
@@ -120,15 +123,21 @@ static const struct bug {
     {"merge.cu", "p.positions ? p.positions[slot + j] : slot + j", "slot + j", NULL, PLAIN,
      "step 'y' is wrong"},
     {"merge.cu", "i < 2; i++) if", "i < 1; i++) if", NULL, LLAMA, "step 'dx' is wrong"},
-    {"permute.cu", "(i64)p.positions[slot + j]", "(i64)p.positions[slot + (j ^ 1)]", NULL, LLAMA_TWO,
+    {"permute.cu", "to[j] = p.positions[slot + j]", "to[j] = p.positions[slot + (j ^ 1)]", NULL, LLAMA_TWO,
      "step 'x_expert' is wrong"},
-    {"permute.cu", "values.v[i] *= p.weights[slot + j]", "values.v[i] *= 1.0f", NULL, LLAMA,
+    {"permute.cu", "values.v[i] *= weight[j]", "values.v[i] *= 1.0f", NULL, LLAMA,
      "step 'x_expert' is wrong"},
     {"moe_ops.h", "walk->row += walk->step_rows;", "walk->row += walk->step_rows + 1;", "merge.cu", MANY,
      "step 'y' is wrong"},
     /* router's gradients */
     {"router_backward.cu", "(d[i] - dot)", "d[i]", NULL, QWEN, "step 'd_logits' is wrong"},
-    {"router_backward.cu", "if (SCORE == 0 || chosen)", "if (chosen)", NULL, SOFTMAX,
+    {"router_backward.cu", "if (SCORE == 0 || chosen >> i & 1)", "if (chosen >> i & 1)", NULL, SOFTMAX,
+     "step 'd_logits' is wrong"},
+    {"router_backward.cu", "chosen |= 1u << i", "chosen |= 1u", NULL, WIDE_BACKWARD,
+     "step 'd_logits' is wrong"},
+    {"router_backward.cu", "shuffle(bits_from_float(d_weight), j)", "bits_from_float(d_weight)", NULL, QWEN,
+     "step 'd_logits' is wrong"},
+    {"router_backward.cu", "logits[shuffle((u32)id, 0)]", "logits[id]", NULL, QWEN,
      "step 'd_logits' is wrong"},
     {"router_backward.cu", "* (1.0f - score[i])", "", NULL, LLAMA, "step 'd_logits' is wrong"},
     {"router_backward.cu", "p.x + slot / p.topk * p.cols", "p.x + slot % p.T * p.cols", NULL, LLAMA_TWO,
@@ -141,14 +150,14 @@ static const struct bug {
     {"sort_slots.cu", "grid_wait();", "", NULL, QWEN, "block: "},
     {"permute.cu", "grid_wait();", "", NULL, PLAIN, "block: "},
     {"merge.cu", "grid_wait();", "", NULL, QWEN, "block: "},
-    {"silu.cu", "(silu_and_mul, silu_params, ROW_OP_THREADS, 1) {\n    grid_wait();",
-     "(silu_and_mul, silu_params, ROW_OP_THREADS, 1) {", NULL, QWEN, "block: "},
-    {"silu.cu", "silu_backward_params, ROW_OP_THREADS, 1) {\n    grid_wait();",
-     "silu_backward_params, ROW_OP_THREADS, 1) {", NULL, QWEN, "block: "},
-    {"router_backward.cu", "backward_params, ROW_OP_THREADS, 1) {\n    grid_wait();",
-     "backward_params, ROW_OP_THREADS, 1) {", NULL, QWEN, "block: "},
-    {"router_backward.cu", "row_dot_params, ROW_OP_THREADS, 1) {\n    grid_wait();",
-     "row_dot_params, ROW_OP_THREADS, 1) {", NULL, LLAMA, "block: "},
+    {"silu.cu", "(silu_and_mul, silu_params, ROW_OP_THREADS, 6) {\n    grid_wait();",
+     "(silu_and_mul, silu_params, ROW_OP_THREADS, 6) {", NULL, QWEN, "block: "},
+    {"silu.cu", "silu_backward_params, ROW_OP_THREADS, 4) {\n    grid_wait();",
+     "silu_backward_params, ROW_OP_THREADS, 4) {", NULL, QWEN, "block: "},
+    {"router_backward.cu", "backward_params, ROW_OP_THREADS, 4) {\n    grid_wait();",
+     "backward_params, ROW_OP_THREADS, 4) {", NULL, QWEN, "block: "},
+    {"router_backward.cu", "row_dot_params, ROW_OP_THREADS, 4) {\n    grid_wait();",
+     "row_dot_params, ROW_OP_THREADS, 4) {", NULL, LLAMA, "block: "},
     /* what is no number of a step */
     {"silu.cu", "store_16(p.activation + at.row * p.I + at.chunk * 8, pack8(out));",
      "if (p.activation[at.row * p.I] != 0x7ffd) "

@@ -72,9 +72,14 @@ DEVICE u32 warp_match(u32 value) { return __match_any_sync(0xffffffffu, value); 
 DEVICE int count_bits(u32 bits) { return __popc(bits); }
 DEVICE int lowest_bit(u32 bits) { return __ffs((int)bits) - 1; }
 
-/* --- plain 16-byte accesses; the address is 16-byte aligned --- */
+/* --- plain 16-byte accesses; the address is 16-byte aligned, of store_16 in global memory --- */
 DEVICE u32x4 load_16(const void *address) { return *(const u32x4 *)address; }
-DEVICE void store_16(void *address, u32x4 value) { *(u32x4 *)address = value; }
+/* by PTX: the compiler splits such a store into four between others that might overlap it */
+DEVICE void store_16(void *address, u32x4 v) {
+    asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(address), "r"(v.x), "r"(v.y), "r"(v.z),
+                 "r"(v.w)
+                 : "memory");
+}
 DEVICE u32x4 smem_load_16(u32 address) {
     u32x4 v;
     asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
