@@ -231,6 +231,7 @@ gg_status mg_bench_block(const mg_bench_block_options *options, mg_bench_block_t
     if (!(b.samples = malloc((size_t)options->repeat * sizeof *b.samples))) return GG_ERR_MEMORY;
     if ((status = fail(&b, gg_open(&b.context, &open), "no device"))) goto out;
     b.backend = gg_context_backend(b.context);
+    gg_context_overlap_launches(b.context, !options->in_turn);
     gg_moe_default_configs(&b.p, gg_get_device(b.context), &b.configs);
     if (options->overlap) status = fail(&b, b.backend->ops->stream_new(b.backend, &b.side), "no stream");
     if (!status && !(status = place(&b))) status = time_block(&b);
@@ -255,7 +256,7 @@ static void print(const mg_bench_block_times *t) {
 int mg_block_main(int argc, char **argv) {
     const char *model = "qwen3", *mode = "forward", *seqlen = "1024", *dtype = "bf16", *limit = "0",
                *repeat = "30", *backend = NULL, *permute_x = NULL, *permute_y = NULL, *mul_post = NULL,
-               *autotune = NULL, *overlap = NULL;
+               *autotune = NULL, *overlap = NULL, *in_turn = NULL;
     const mg_argument table[] = {
         {"--model", "NAME", "qwen3 or llama4", &model},
         {"--mode", "MODE", "forward, inference or backward", &mode},
@@ -265,6 +266,7 @@ int mg_block_main(int argc, char **argv) {
         {"--permute_y", NULL, "the second GEMM scatters its rows", &permute_y},
         {"--fuse_mul_post", NULL, "and multiplies by the weights (inference)", &mul_post},
         {"--overlap", NULL, "shared expert and router's gradients on a second stream", &overlap},
+        {"--no_overlap_launches", NULL, "no launch starts before the one before it has ended", &in_turn},
         {"--autotune", NULL, "search configs for every GEMM first", &autotune},
         {"--limit", "N", "candidates of a search", &limit},
         {"--repeat", "N", "timings; the median counts", &repeat},
@@ -290,6 +292,7 @@ int mg_block_main(int argc, char **argv) {
                                 .dtype = strcmp(dtype, "fp16") ? GG_BF16 : GG_FP16,
                                 .autotune = autotune,
                                 .overlap = overlap,
+                                .in_turn = in_turn,
                                 .limit = (size_t)atoll(limit),
                                 .repeat = atoi(repeat),
                                 .backend = backend};
@@ -308,9 +311,9 @@ int mg_block_main(int argc, char **argv) {
         fprintf(stderr, "moegemm: error: %s\n", error);
         return 1;
     }
-    printf("%s %s T%lld %s%s%s%s%s%s\n", model, mode, (long long)o.T, dtype, permute_x ? " permute_x" : "",
+    printf("%s %s T%lld %s%s%s%s%s%s%s\n", model, mode, (long long)o.T, dtype, permute_x ? " permute_x" : "",
            permute_y ? " permute_y" : "", mul_post ? " fuse_mul_post" : "", autotune ? " autotune" : "",
-           overlap ? " overlap" : "");
+           overlap ? " overlap" : "", in_turn ? " no_overlap_launches" : "");
     print(&times);
     return 0;
 }

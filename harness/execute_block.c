@@ -575,7 +575,7 @@ size_t mg_block_plans(const mg_execute_options *options, const gg_device *device
     gg_moe_configs configs;
     gg_config candidates[MAX_CANDIDATES];
     gg_plan own[GG_MOE_NUM_KERNELS];
-    size_t count = p.T ? gg_moe_kernel_plans(&p, own) : 0;
+    size_t count = p.T ? gg_moe_kernel_plans(&p, device, own) : 0;
     for (size_t i = 0; i < count && i < capacity; i++) plans[i] = own[i];
     gg_moe_default_configs(&p, device, &configs);
     for (int gemm = 0; gemm < GG_MOE_NUM_GEMMS; gemm++)

@@ -61,6 +61,7 @@ gg_status gg_open_on(gg_context **out, const gg_backend_ops *ops, const gg_optio
     if (!status) status = ops->open(&context->backend, options->device, context->error);
     if (status) return status;
     context->debug = options->debug;
+    context->overlaps = true;
     context->target = ops->target(context->backend);
     return GG_OK;
 }
@@ -106,6 +107,8 @@ void gg_context_use_sources(gg_context *context, const gg_source_file *sources, 
     context->sources = sources;
     context->patched = root;
 }
+
+void gg_context_overlap_launches(gg_context *context, bool overlap) { context->overlaps = overlap; }
 
 void gg_context_filter_steps(gg_context *context, gg_step_filter filter, void *data) {
     context->step_filter = filter;

@@ -120,7 +120,8 @@ static size_t list_buffers(const gg_problem *p, const gg_tensors *tensors, gg_bu
 
 /* --- launching --- */
 
-gg_status gg_launch(gg_context *context, const gg_plan *plan, const gg_tensors *tensors, gg_stream stream) {
+static gg_status launch(gg_context *context, const gg_plan *plan, const gg_tensors *tensors, gg_stream stream,
+                        bool overlaps) {
     const gg_problem *p = &plan->problem;
     gg_backend *backend = context->backend;
     const gg_backend_ops *ops = backend->ops;
@@ -176,14 +177,20 @@ gg_status gg_launch(gg_context *context, const gg_plan *plan, const gg_tensors *
         .params = &params,
         .params_bytes = sizeof params,
         .label = label,
+        .waits = true,
+        .overlaps = overlaps,
         .buffers = buffers,
         .buffer_count = list_buffers(p, tensors, buffers),
     };
     return gg_fail_backend(context, ops->launch(backend, kernel, &spec, stream), gg_op_name(p->op));
 }
 
-static gg_status run(gg_context *context, gg_op op, const gg_problem *problem, const gg_config *config,
-                     const gg_tensors *tensors, gg_stream stream) {
+gg_status gg_launch(gg_context *context, const gg_plan *plan, const gg_tensors *tensors, gg_stream stream) {
+    return launch(context, plan, tensors, stream, false);
+}
+
+gg_status gg_run(gg_context *context, gg_op op, const gg_problem *problem, const gg_config *config,
+                 const gg_tensors *tensors, gg_stream stream, bool overlaps) {
     gg_problem p = *problem;
     gg_config resolved;
     gg_plan plan;
@@ -195,28 +202,28 @@ static gg_status run(gg_context *context, gg_op op, const gg_problem *problem, c
     }
     gg_status status = gg_plan_make(&p, config, gg_get_device(context), &plan, reason);
     if (status) return gg_fail(context, status, "%s", reason);
-    return gg_launch(context, &plan, tensors, stream);
+    return launch(context, &plan, tensors, stream, overlaps);
 }
 
 gg_status gg_forward(gg_context *context, const gg_problem *problem, const gg_config *config,
                      const gg_tensors *tensors, gg_stream stream) {
-    return run(context, GG_FORWARD, problem, config, tensors, stream);
+    return gg_run(context, GG_FORWARD, problem, config, tensors, stream, false);
 }
 
 gg_status gg_dX(gg_context *context, const gg_problem *problem, const gg_config *config,
                 const gg_tensors *tensors, gg_stream stream) {
-    return run(context, GG_DX, problem, config, tensors, stream);
+    return gg_run(context, GG_DX, problem, config, tensors, stream, false);
 }
 
 gg_status gg_dW(gg_context *context, const gg_problem *problem, const gg_config *config,
                 const gg_tensors *tensors, gg_stream stream) {
-    return run(context, GG_DW, problem, config, tensors, stream);
+    return gg_run(context, GG_DW, problem, config, tensors, stream, false);
 }
 
 /* --- reduction and backward --- */
 
-gg_status gg_reduce_topk(gg_context *context, gg_dtype dtype, int64_t T, int32_t topk, int32_t K,
-                         const void *dx_slots, void *dx_tokens, gg_stream stream) {
+static gg_status reduce(gg_context *context, gg_dtype dtype, int64_t T, int32_t topk, int32_t K,
+                        const void *dx_slots, void *dx_tokens, gg_stream stream, bool overlaps) {
     /* a block a chunk of 256 x 8 values, and at most 8 blocks, 2048 threads, a multiprocessor at once */
     enum { THREADS = 256, VALUES = 8, BLOCKS_PER_SM = 8 };
     gg_kernel *kernel;
@@ -246,11 +253,18 @@ gg_status gg_reduce_topk(gg_context *context, gg_dtype dtype, int64_t T, int32_t
         .params = &params,
         .params_bytes = sizeof params,
         .label = "reduce_topk.cu",
+        .waits = true,
+        .overlaps = overlaps,
         .buffers = buffers,
         .buffer_count = sizeof buffers / sizeof *buffers,
     };
     return gg_fail_backend(context, context->backend->ops->launch(context->backend, kernel, &spec, stream),
                            "reduce_topk");
+}
+
+gg_status gg_reduce_topk(gg_context *context, gg_dtype dtype, int64_t T, int32_t topk, int32_t K,
+                         const void *dx_slots, void *dx_tokens, gg_stream stream) {
+    return reduce(context, dtype, T, topk, K, dx_slots, dx_tokens, stream, false);
 }
 
 static bool reduces(const gg_problem *problem) {
@@ -277,9 +291,9 @@ gg_status gg_backward(gg_context *context, const gg_problem *problem, const gg_c
     }
     if ((status = gg_dX(context, problem, config_dX, &slots, stream))) return status;
     if (reduces(problem)) {
-        status = gg_reduce_topk(context, problem->dtype, problem->T, problem->topk, problem->K, workspace,
-                                tensors->dx, stream);
+        status = reduce(context, problem->dtype, problem->T, problem->topk, problem->K, workspace,
+                        tensors->dx, stream, context->overlaps);
         if (status) return status;
     }
-    return gg_dW(context, problem, config_dW, tensors, stream);
+    return gg_run(context, GG_DW, problem, config_dW, tensors, stream, context->overlaps);
 }

@@ -50,6 +50,14 @@ DEVICE void named_sync(int id, int threads) {
 DEVICE void named_arrive(int id, int threads) {
     asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
+/* Each thread of a kernel of the product calls it once, before it touches global memory: until the launches before this
+ * one on its stream have ended and what they wrote is there; and the next one may start, up to its own grid_wait. Without
+ * it a launch that overlaps the one before (gg_launch_spec) would race with it. */
+DEVICE void grid_wait(void) {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;\ngriddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
 /* stops the kernel with an error that the host sees */
 DEVICE void device_trap(void) { asm volatile("trap;"); }
 
@@ -60,10 +68,22 @@ DEVICE u32 shuffle_within(u32 value, int lane, int width) {
     return __shfl_sync(0xffffffffu, value, lane, width);
 }
 DEVICE u32 shuffle_xor(u32 value, int mask) { return __shfl_xor_sync(0xffffffffu, value, mask); }
+/* the largest value; the lanes whose condition holds; the lanes that have this lane's value; as bits, lane 0 the lowest */
+DEVICE u32 warp_max(u32 value) { return __reduce_max_sync(0xffffffffu, value); }
+DEVICE u32 warp_ballot(int condition) { return __ballot_sync(0xffffffffu, condition); }
+DEVICE u32 warp_match(u32 value) { return __match_any_sync(0xffffffffu, value); }
+/* of bits: how many are set; the number of the lowest one set, of which there is one */
+DEVICE int count_bits(u32 bits) { return __popc(bits); }
+DEVICE int lowest_bit(u32 bits) { return __ffs((int)bits) - 1; }
 
-/* --- plain 16-byte accesses; the address is 16-byte aligned --- */
+/* --- plain 16-byte accesses; the address is 16-byte aligned, of store_16 in global memory --- */
 DEVICE u32x4 load_16(const void *address) { return *(const u32x4 *)address; }
-DEVICE void store_16(void *address, u32x4 value) { *(u32x4 *)address = value; }
+/* by PTX: the compiler splits such a store into four between others that might overlap it */
+DEVICE void store_16(void *address, u32x4 v) {
+    asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(address), "r"(v.x), "r"(v.y), "r"(v.z),
+                 "r"(v.w)
+                 : "memory");
+}
 DEVICE u32x4 smem_load_16(u32 address) {
     u32x4 v;
     asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"

@@ -50,6 +50,7 @@ KERNEL(grouped_gemm, gemm_params, CONSUMER_THREADS + GROUP_THREADS, 1) {
         fence_mbarrier_init();
     }
     block_sync();
+    grid_wait();
     if (group == CONSUMERS) {
 #if CONSUMERS == 2
         setmaxnreg_dec(PRODUCER_REGISTERS);

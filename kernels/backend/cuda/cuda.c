@@ -28,6 +28,7 @@ typedef struct cuda_backend {
     cuda_context context;
     gg_device device;
     gg_kernel *kernels;
+    bool overlaps; /* a launch can start before the one before it has ended, in graphs too */
     void *flush;
     cuda_event start, stop;
     uint64_t launches;      /* since the last successful synchronize */
@@ -166,6 +167,7 @@ static cuda_result read_device(cuda_backend *b) {
     if ((result = api->driver_get_version(&version))) return result;
     b->device.memory = memory;
     b->device.cc = 10 * major + minor;
+    b->overlaps = major >= 9 && version >= 12030;
     name_versions(&b->device, version);
     return 0;
 }
@@ -395,11 +397,21 @@ static gg_status cuda_launch(gg_backend *backend, gg_kernel *kernel, const gg_la
     b->launches++;
     b->elsewhere |= stream != NULL;
     snprintf(b->label, sizeof b->label, "%s", spec->label);
-    return check(b,
-                 b->api.launch_kernel(kernel->function, spec->grid, 1, 1, spec->threads, 1, 1,
-                                      spec->smem_bytes, stream, arguments, NULL),
-                 GG_ERR_LAUNCH, "cannot launch '%s' (%u blocks of %u threads, %u bytes of shared memory)",
-                 spec->label, spec->grid, spec->threads, spec->smem_bytes);
+    cuda_launch_attribute overlaps = {.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+                                      .value.allowed = 1};
+    const cuda_launch_config config = {.grid_x = spec->grid,
+                                       .grid_y = 1,
+                                       .grid_z = 1,
+                                       .block_x = spec->threads,
+                                       .block_y = 1,
+                                       .block_z = 1,
+                                       .smem_bytes = spec->smem_bytes,
+                                       .stream = stream,
+                                       .attributes = &overlaps,
+                                       .attribute_count = spec->overlaps && b->overlaps};
+    return check(b, b->api.launch_kernel(&config, kernel->function, arguments, NULL), GG_ERR_LAUNCH,
+                 "cannot launch '%s' (%u blocks of %u threads, %u bytes of shared memory)", spec->label,
+                 spec->grid, spec->threads, spec->smem_bytes);
 }
 
 static gg_status cuda_synchronize(gg_backend *backend) {
