@@ -227,6 +227,7 @@ gg_status mg_bench_block(const mg_bench_block_options *options, mg_bench_block_t
     if (!(b.samples = malloc((size_t)options->repeat * sizeof *b.samples))) return GG_ERR_MEMORY;
     if ((status = fail(&b, gg_open(&b.context, &open), "no device"))) goto out;
     b.backend = gg_context_backend(b.context);
+    gg_context_overlap_launches(b.context, !options->in_turn);
     if (!options->no_fuse_silu && gg_moe_supports_fuse_silu(gg_get_device(b.context)))
         b.p.fusions |= GG_FUSE_SILU;
     if ((status = gg_moe_plan(&b.p, &b.layout, reason))) {
@@ -257,7 +258,7 @@ static void print(const mg_bench_block_times *t) {
 int mg_block_main(int argc, char **argv) {
     const char *model = "qwen3", *mode = "forward", *seqlen = "1024", *dtype = "bf16", *limit = "0",
                *repeat = "30", *backend = NULL, *permute_x = NULL, *permute_y = NULL, *mul_post = NULL,
-               *autotune = NULL, *overlap = NULL, *no_fuse_silu = NULL;
+               *autotune = NULL, *overlap = NULL, *in_turn = NULL, *no_fuse_silu = NULL;
     const mg_argument table[] = {
         {"--model", "NAME", "qwen3 or llama4", &model},
         {"--mode", "MODE", "forward (for training), inference or backward", &mode},
@@ -268,6 +269,7 @@ int mg_block_main(int argc, char **argv) {
         {"--fuse_mul_post", NULL, "and multiplies by the weights (inference)", &mul_post},
         {"--no_fuse_silu", NULL, "silu_and_mul by itself, not in the first GEMM", &no_fuse_silu},
         {"--overlap", NULL, "shared expert and router's gradients on a second stream", &overlap},
+        {"--no_overlap_launches", NULL, "no launch starts before the one before it has ended", &in_turn},
         {"--autotune", NULL, "search configs for every GEMM first", &autotune},
         {"--limit", "N", "candidates of a search", &limit},
         {"--repeat", "N", "timings; the median counts", &repeat},
@@ -294,6 +296,7 @@ int mg_block_main(int argc, char **argv) {
                                 .autotune = autotune,
                                 .overlap = overlap,
                                 .no_fuse_silu = no_fuse_silu,
+                                .in_turn = in_turn,
                                 .limit = (size_t)atoll(limit),
                                 .repeat = atoi(repeat),
                                 .backend = backend};
@@ -312,9 +315,10 @@ int mg_block_main(int argc, char **argv) {
         fprintf(stderr, "moegemm: error: %s\n", error);
         return 1;
     }
-    printf("%s %s T%lld %s%s%s%s%s%s%s\n", model, mode, (long long)o.T, dtype, permute_x ? " permute_x" : "",
-           permute_y ? " permute_y" : "", mul_post ? " fuse_mul_post" : "", autotune ? " autotune" : "",
-           overlap ? " overlap" : "", no_fuse_silu ? " no_fuse_silu" : "");
+    printf("%s %s T%lld %s%s%s%s%s%s%s%s\n", model, mode, (long long)o.T, dtype,
+           permute_x ? " permute_x" : "", permute_y ? " permute_y" : "", mul_post ? " fuse_mul_post" : "",
+           autotune ? " autotune" : "", overlap ? " overlap" : "", in_turn ? " no_overlap_launches" : "",
+           no_fuse_silu ? " no_fuse_silu" : "");
     print(&times);
     return 0;
 }

@@ -13,6 +13,7 @@ typedef struct mg_bench_block_options {
     unsigned fusions; /* GG_FUSE_SILU where the device has it, unless */
     bool no_fuse_silu;
     bool autotune, overlap; /* overlap: with a side stream */
+    bool in_turn;           /* no launch starts before the one before it has ended */
     size_t limit;           /* candidates of a search, 0: all */
     int repeat;             /* timings of each kind; the median counts */
     const char *backend;

@@ -127,24 +127,25 @@ typedef enum mg_block_step {
         MG_NUM_BLOCK_STEPS
 } mg_block_step;
 
-/* Rows of every tensor in host memory. Inputs that are NULL are drawn row by row. */
+/* Rows of every tensor in host memory; those of inputs are drawn one by one. One thread at a time may use it. */
 typedef struct mg_block_view {
     const mg_block *block;
     gg_moe_problem p;
     gg_moe_layout layout;
     const uint8_t *workspace;
-    const uint16_t *inputs[MG_NUM_BLOCK_INPUTS];
     const uint16_t *outputs[MG_NUM_BLOCK_OUTPUTS];
-    uint64_t user_seed;
+    mg_draw draws[MG_NUM_BLOCK_INPUTS];
     int64_t *starts;        /* (E + 1) rows of expert order where experts begin; mg_block_route fills it */
-    uint16_t *drawn, *kept; /* a row of the widest input each */
-    double *row;            /* the same as numbers */
+    float *drawn, *wide[2]; /* rows in use: of an input, and of buffers */
     double *first;          /* a row of first, and its bounds, where the workspace has none */
-    float *numbers;         /* (65536) of the dtype by their bits: products take most of the time */
+    float *numbers;         /* (65536) of the dtype by their bits */
 } mg_block_view;
 gg_status mg_block_view_init(mg_block_view *view, const mg_block *block, const gg_moe_problem *p,
                              uint64_t user_seed);
 void mg_block_view_free(mg_block_view *view);
+/* A view of the same for another thread, with rows in use of its own. */
+gg_status mg_block_view_share(mg_block_view *view, const mg_block_view *of);
+void mg_block_view_unshare(mg_block_view *view);
 
 /* The step's name and size; rows 0: there is no such step. */
 typedef struct mg_block_step_shape {

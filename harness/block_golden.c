@@ -8,40 +8,57 @@
 
 /* --- views --- */
 
+static gg_status make_rows(mg_block_view *view) {
+    int64_t widest = 0;
+    for (int i = 0; i < MG_NUM_BLOCK_INPUTS; i++) {
+        const int64_t cols = mg_block_input_shape(&view->p, i).cols;
+        if (cols > widest) widest = cols;
+    }
+    for (int i = 0; i < GG_MOE_NUM_BUFFERS; i++) {
+        const int64_t cols = view->layout.places[i].cols; /* also of what it only might have: first */
+        if (cols > widest) widest = cols;
+    }
+    view->drawn = malloc((size_t)widest * sizeof *view->drawn);
+    for (int i = 0; i < 2; i++) view->wide[i] = malloc((size_t)widest * sizeof *view->wide[i]);
+    view->first = malloc(2 * (size_t)widest * sizeof *view->first);
+    return view->drawn && view->wide[0] && view->wide[1] && view->first ? GG_OK : GG_ERR_MEMORY;
+}
+
 gg_status mg_block_view_init(mg_block_view *view, const mg_block *block, const gg_moe_problem *p,
                              uint64_t user_seed) {
     char reason[GG_REASON_SIZE];
-    int64_t widest = 0;
-    *view = (mg_block_view){.block = block, .p = *p, .user_seed = user_seed};
+    *view = (mg_block_view){.block = block, .p = *p};
     gg_status status = gg_moe_plan(p, &view->layout, reason);
     if (status) return status;
-    for (int i = 0; i < MG_NUM_BLOCK_INPUTS; i++) {
-        const int64_t cols = mg_block_input_shape(p, i).cols;
-        if (cols > widest) widest = cols;
-    }
+    for (int i = 0; i < MG_NUM_BLOCK_INPUTS; i++) view->draws[i] = mg_block_draw(block, i, user_seed);
     view->starts = calloc((size_t)p->E + 1, sizeof *view->starts);
-    view->drawn = malloc((size_t)widest * sizeof *view->drawn);
-    view->kept = malloc((size_t)widest * sizeof *view->kept);
-    view->row = malloc((size_t)widest * sizeof *view->row);
-    view->first = malloc(4 * (size_t)(p->I > p->shared_I ? p->I : p->shared_I) * sizeof *view->first);
     view->numbers = malloc(65536 * sizeof *view->numbers);
     for (uint32_t bits = 0; bits < 65536 && view->numbers; bits++)
         view->numbers[bits] = mg_float_from_bits(p->dtype, (uint16_t)bits);
-    return view->starts && view->drawn && view->kept && view->row && view->first && view->numbers
-               ? GG_OK
-               : GG_ERR_MEMORY;
+    return view->starts && view->numbers ? make_rows(view) : GG_ERR_MEMORY;
+}
+
+gg_status mg_block_view_share(mg_block_view *view, const mg_block_view *of) {
+    *view = *of;
+    view->drawn = view->wide[0] = view->wide[1] = NULL;
+    view->first = NULL;
+    return make_rows(view);
+}
+
+void mg_block_view_unshare(mg_block_view *view) {
+    free(view->drawn);
+    free(view->wide[0]);
+    free(view->wide[1]);
+    free(view->first);
+    view->drawn = view->wide[0] = view->wide[1] = NULL;
+    view->first = NULL;
 }
 
 void mg_block_view_free(mg_block_view *view) {
+    mg_block_view_unshare(view);
     free(view->starts);
-    free(view->drawn);
-    free(view->kept);
-    free(view->row);
-    free(view->first);
     free(view->numbers);
     view->starts = NULL;
-    view->drawn = view->kept = NULL;
-    view->row = view->first = NULL;
     view->numbers = NULL;
 }
 

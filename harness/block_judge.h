@@ -10,9 +10,12 @@ typedef struct mg_block_judged {
     gg_moe_problem p;
     bool backward; /* gradients are there too */
     uint64_t user_seed;
+    int threads;              /* at most so many at a time; 0: one */
     const uint8_t *workspace; /* in host memory, as gg_moe_plan lays it out */
-    /* copies a row of an output; on failure the message is where the caller keeps it */
-    gg_status (*read_output_row)(void *data, mg_block_output output, int64_t row, uint16_t *out);
+    /* copies `count` rows of an output, in ascending order, one behind the other; called by one thread alone; on failure the
+     * message is where the caller keeps it */
+    gg_status (*read_output_rows)(void *data, mg_block_output output, const int64_t *rows, int64_t count,
+                                  uint16_t *out);
     void *data;
 } mg_block_judged;
 

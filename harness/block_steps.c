@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "block.h"
+#include "block_rows.h"
 
 #define U 0x1p-23
 
@@ -25,23 +26,35 @@ static const int32_t *ints(const mg_block_view *v, gg_moe_buffer which) { return
 static const float *floats(const mg_block_view *v, gg_moe_buffer which, int64_t row) {
     return buffer_row(v, which, row);
 }
-static const uint16_t *halves(const mg_block_view *v, gg_moe_buffer which, int64_t row) {
-    return buffer_row(v, which, row);
+/* A row of a buffer of the dtype as numbers, until the next in the same place. */
+static const float *halves_in(const mg_block_view *v, int place, gg_moe_buffer which, int64_t row) {
+    mg_rows_widen(v->p.dtype, v->numbers, buffer_row(v, which, row), v->layout.places[which].cols,
+                  v->wide[place]);
+    return v->wide[place];
 }
-static double number(const mg_block_view *v, uint16_t bits) { return (double)v->numbers[bits]; }
-
-static const uint16_t *input_row(const mg_block_view *v, mg_block_input input, int64_t row) {
-    const mg_block_shape shape = mg_block_input_shape(&v->p, input);
-    if (v->inputs[input]) return v->inputs[input] + row * shape.cols;
-    const mg_draw d = mg_block_draw(v->block, input, v->user_seed);
-    mg_fill_integers(d.seed, d.bits, d.scale_log2, v->p.dtype, (uint64_t)(row * shape.cols),
-                     (size_t)shape.cols, v->drawn);
-    return v->drawn;
+static const float *halves(const mg_block_view *v, gg_moe_buffer which, int64_t row) {
+    return halves_in(v, 0, which, row);
+}
+static double half_at(const mg_block_view *v, gg_moe_buffer which, int64_t row, int64_t col) {
+    return (double)v->numbers[((const uint16_t *)buffer_row(v, which, row))[col]];
 }
 
 /* A copy that stays while rows of an input are drawn. */
-static const uint16_t *keep(const mg_block_view *v, const uint16_t *row, int64_t cols) {
-    return memcpy(v->kept, row, (size_t)cols * sizeof *row);
+static const float *keep(const mg_block_view *v, const float *row, int64_t cols) {
+    return memcpy(v->wide[1], row, (size_t)cols * sizeof *row);
+}
+
+/* A row of an input, until the next. */
+static const float *input_row(const mg_block_view *v, mg_block_input input, int64_t row) {
+    const int64_t cols = mg_block_input_shape(&v->p, input).cols;
+    mg_rows_draw(&v->draws[input], (uint64_t)(row * cols), cols, v->drawn);
+    return v->drawn;
+}
+static double input_at(const mg_block_view *v, mg_block_input input, int64_t row, int64_t col) {
+    float group[8];
+    const int64_t at = row * mg_block_input_shape(&v->p, input).cols + col;
+    mg_rows_draw(&v->draws[input], (uint64_t)(at - at % 8), 8, group);
+    return (double)group[at % 8];
 }
 
 /* --- where rows are --- */
@@ -59,21 +72,19 @@ static int64_t row_of_slot(const mg_block_view *v, unsigned fusion, int64_t slot
 static int64_t slot_of_row(const mg_block_view *v, unsigned fusion, int64_t row) {
     return v->p.fusions & fusion ? row : slot_of(v, row);
 }
-static const uint16_t *x_row(const mg_block_view *v, int64_t slot) {
+static const float *x_row(const mg_block_view *v, int64_t slot) {
     return v->p.fusions & GG_PERMUTE_X ? input_row(v, MG_BLOCK_X, slot / v->p.topk)
                                        : halves(v, GG_MOE_X_EXPERT, position_of(v, slot));
 }
 
 /* --- bounds --- */
 
-/* Of a value that is rounded to the dtype after an error of at most `error`: half a step of the numbers up to there. */
-static double rounded(const mg_block_view *v, double c, double error) {
-    const int bits = v->p.dtype == GG_BF16 ? 8 : 11, smallest = v->p.dtype == GG_BF16 ? -126 : -14;
-    int exponent;
-    frexp(fabs(c) + error, &exponent); /* 2^(exponent - 1) is not above it */
-    if (exponent - 1 < smallest) exponent = smallest + 1;
-    return error + ldexp(0.5, exponent - bits);
+/* To errors before a value is rounded to the dtype comes half a step of the numbers up to there. */
+static void rounded(const mg_block_view *v, const double *value, double *error, int64_t count) {
+    const bool bf16 = v->p.dtype == GG_BF16;
+    mg_rows_rounded(bf16 ? 8 : 11, bf16 ? -126 : -14, value, error, count);
 }
+
 /* How far a number of the dtype can be from `here`, one of them, and no more than `bound` from c: often not at all. */
 static double grid_reach(const mg_block_view *v, double here, double c, double bound) {
     double reach = 0;
@@ -81,30 +92,20 @@ static double grid_reach(const mg_block_view *v, double here, double c, double b
         const double limit = c + sign * bound;
         uint16_t bits = mg_bits_from_double(v->p.dtype, limit);
         /* rounded beyond the limit: the number before it */
-        const double beyond = sign * (number(v, bits) - limit);
-        if (beyond > 0 && bits & 0x7fff) bits = (uint16_t)(sign * number(v, bits) > 0 ? bits - 1 : bits + 1);
-        reach = fmax(reach, fabs(number(v, bits) - here));
+        const double number = (double)v->numbers[bits], beyond = sign * (number - limit);
+        if (beyond > 0 && bits & 0x7fff) bits = (uint16_t)(sign * number > 0 ? bits - 1 : bits + 1);
+        reach = fmax(reach, fabs((double)v->numbers[bits] - here));
     }
     return reach;
 }
+
 static double growth(double R) { return fmin(R, 8 + sqrt(R) / 4) * U; }
 
-/* --- functions, from + - * / alone, so that they are the same on every machine --- */
+/* --- functions --- */
 
 double mg_block_exp(double x) {
-    enum { TERMS = 14 };
-    if (!(x > -700)) x = -700;
-    if (x > 700) x = 700;
-    const double scaled = x * 0x1.71547652b82fep+0;
-    const int64_t whole = (int64_t)(scaled + (scaled < 0 ? -0.5 : 0.5));
-    /* log(2) in two parts, the first with zeros enough that its product is exact */
-    const double r = x - (double)whole * 0x1.62e42fee00000p-1 - (double)whole * 0x1.a39ef35793c76p-33;
-    double sum = 1;
-    for (int i = TERMS; i > 0; i--) sum = 1 + sum * r / i;
-    uint64_t bits = (uint64_t)(1023 + whole) << 52; /* 2^whole */
-    double power;
-    memcpy(&power, &bits, sizeof power);
-    return sum * power;
+    mg_rows_exp(&x, 1);
+    return x;
 }
 static double sigmoid(double x) { return 1 / (1 + mg_block_exp(-x)); }
 /* Relative error of the device's sigmoid. */
@@ -112,59 +113,40 @@ static double sigmoid_error(double x) { return (fabs(x) + 8) * U; }
 
 /* --- products --- */
 
-/* value, and S in `bound` where not NULL, of row * matrix^T, `count` rows of an input from `first` on. */
-static void times_transposed(const mg_block_view *v, const uint16_t *row, mg_block_input input, int64_t first,
+/* value, and S in `bound`, of row * matrix^T, `count` rows of an input from `first` on. */
+static void times_transposed(const mg_block_view *v, const float *row, mg_block_input input, int64_t first,
                              int64_t count, double *value, double *bound) {
-    const int64_t cols = mg_block_input_shape(&v->p, input).cols;
-    for (int64_t k = 0; k < cols; k++) v->row[k] = number(v, row[k]);
-    for (int64_t n = 0; n < count; n++) {
-        const uint16_t *w = input_row(v, input, first + n);
-        double sum = 0, size = 0;
-        for (int64_t k = 0; k < cols; k++) {
-            const double product = v->row[k] * number(v, w[k]);
-            sum += product;
-            size += fabs(product);
-        }
-        value[n] = sum;
-        bound[n] = size;
-    }
+    mg_rows_dot_drawn(&v->draws[input], first, count, mg_block_input_shape(&v->p, input).cols, row, value,
+                      bound);
 }
 
-/* The same of row * matrix. */
-static void times(const mg_block_view *v, const uint16_t *row, mg_block_input input, int64_t first,
-                  int64_t count, double *value, double *bound) {
-    const int64_t cols = mg_block_input_shape(&v->p, input).cols;
+static void clear(int64_t cols, double *value, double *bound) {
     for (int64_t k = 0; k < cols; k++) value[k] = bound[k] = 0;
-    for (int64_t n = 0; n < count; n++) {
-        const double factor = number(v, row[n]);
-        const uint16_t *w = input_row(v, input, first + n);
-        for (int64_t k = 0; k < cols; k++) {
-            const double product = factor * number(v, w[k]);
-            value[k] += product;
-            bound[k] += fabs(product);
-        }
-    }
 }
 
-static void add_outer(const mg_block_view *v, double factor, const uint16_t *row, int64_t cols, double *value,
+/* The same of row * matrix; what the row has of the matrix's rows is given one by one. */
+static void add_input(const mg_block_view *v, double factor, mg_block_input input, int64_t row, double *value,
                       double *bound) {
-    for (int64_t k = 0; k < cols; k++) {
-        const double product = factor * number(v, row[k]);
-        value[k] += product;
-        bound[k] += fabs(product);
-    }
+    const int64_t cols = mg_block_input_shape(&v->p, input).cols;
+    mg_rows_add(factor, input_row(v, input, row), cols, value, bound);
+}
+static void times(const mg_block_view *v, const float *row, mg_block_input input, int64_t first,
+                  int64_t count, double *value, double *bound) {
+    clear(mg_block_input_shape(&v->p, input).cols, value, bound);
+    for (int64_t n = 0; n < count; n++) add_input(v, (double)row[n], input, first + n, value, bound);
 }
 
 /* From S to the bound of a product that is rounded to the dtype. */
 static void bound_products(const mg_block_view *v, double R, bool exact, int64_t count, const double *value,
                            double *bound) {
-    for (int64_t n = 0; n < count; n++) bound[n] = exact ? 0 : rounded(v, value[n], growth(R) * bound[n]);
+    for (int64_t n = 0; n < count; n++) bound[n] = exact ? 0 : growth(R) * bound[n];
+    if (!exact) rounded(v, value, bound, count);
 }
 
 /* --- routing --- */
 
 static void logits_row(const mg_block_view *v, int64_t t, double *value, double *bound) {
-    times_transposed(v, keep(v, input_row(v, MG_BLOCK_X, t), v->p.H), MG_BLOCK_GATE, 0, v->p.E, value, bound);
+    times_transposed(v, input_row(v, MG_BLOCK_X, t), MG_BLOCK_GATE, 0, v->p.E, value, bound);
     for (int32_t e = 0; e < v->p.E; e++) bound[e] = 0;
 }
 
@@ -210,8 +192,9 @@ static void weights_row(const mg_block_view *v, int64_t t, double *value, double
     double score[GG_MOE_MAX_E], reach, sum = scores(v, t, score, &reach);
     for (int32_t j = 0; j < v->p.topk; j++) {
         value[j] = score[score_index(v, t, j)] / sum;
-        bound[j] = rounded(v, value[j], score_error(v, reach) * value[j]);
+        bound[j] = score_error(v, reach) * value[j];
     }
+    rounded(v, value, bound, v->p.topk);
 }
 
 static void sort_row(const mg_block_view *v, double *value, double *bound) {
@@ -226,6 +209,13 @@ static void sort_row(const mg_block_view *v, double *value, double *bound) {
 
 /* --- activation --- */
 
+/* value[k] = sigmoid of gate[k] */
+static void sigmoids(const float *gate, int64_t count, double *value) {
+    for (int64_t k = 0; k < count; k++) value[k] = -(double)gate[k];
+    mg_rows_exp(value, count);
+    for (int64_t k = 0; k < count; k++) value[k] = 1 / (1 + value[k]);
+}
+
 static double silu(double x) { return x * sigmoid(x); }
 
 /* How far silu goes while its argument goes by `error` at most: it falls as far as its least value, rises from there. */
@@ -236,43 +226,60 @@ static double silu_reach(double x, double error) {
     return turns ? fmax(reach, here - silu(least_at)) : reach;
 }
 
-/* From gate and up in memory; where there are none, from what they must be and may be off, bit for bit the same where both
- * are the only right ones. */
-static void activation_row(const mg_block_view *v, mg_block_step first, gg_moe_buffer buffer, int64_t row,
-                           double *value, double *bound) {
-    const int64_t I = v->layout.places[buffer].cols / 2;
-    const bool kept = v->layout.places[buffer].bytes;
-    const uint16_t *bits = kept ? halves(v, buffer, row) : NULL;
-    double *numbers = v->first, *errors = v->first + 2 * I;
-    if (!kept) mg_block_row(v, first, row, numbers, errors);
-    for (int64_t k = 0; k < 2 * I; k++) {
-        const double right = kept ? 0 : numbers[k];
-        numbers[k] = number(v, kept ? bits[k] : mg_bits_from_double(v->p.dtype, right));
-        errors[k] = kept || errors[k] == 0 ? 0 : grid_reach(v, numbers[k], right, errors[k]);
+/* Gate and up where they are not in memory: what they must be, and how far others that are right as well are from there,
+ * often not at all. */
+static const float *unkept_row(const mg_block_view *v, mg_block_step first, int64_t row, int64_t cols,
+                               double *errors) {
+    double *values = v->first;
+    mg_block_row(v, first, row, values, errors);
+    for (int64_t k = 0; k < cols; k++) {
+        v->wide[0][k] = v->numbers[mg_bits_from_double(v->p.dtype, values[k])];
+        if (errors[k] > 0) errors[k] = grid_reach(v, (double)v->wide[0][k], values[k], errors[k]);
     }
-    for (int64_t k = 0; k < I; k++) {
-        const double gate = numbers[k], up = numbers[I + k], up_error = errors[I + k];
-        const double reach = errors[k] > 0 ? silu_reach(gate, errors[k]) : 0, largest = fabs(up) + up_error;
-        const double before = reach * largest + fabs(silu(gate)) * up_error;
-        value[k] = gate * sigmoid(gate) * up;
-        bound[k] = rounded(
-            v, value[k],
-            before + (sigmoid_error(fabs(gate) + errors[k]) + 2 * U) * (fabs(value[k]) + before) + 0x1p-120);
-    }
+    return v->wide[0];
 }
 
-static void activation_backward_row(const mg_block_view *v, const uint16_t *gate_up, const uint16_t *d,
-                                    double weight, int64_t I, double *value, double *bound) {
+/* From gate and up in memory; where there are none, from what they must be and may be off, bit for bit the same where both
+ * are the only right ones. */
+static void activation_row(const mg_block_view *v, mg_block_step step, gg_moe_buffer first, int64_t row,
+                           double *value, double *bound) {
+    const int64_t I = v->layout.places[first].cols / 2;
+    const bool kept = v->layout.places[first].bytes;
+    double *errors = v->first + 2 * I;
+    const float *gates = kept ? halves(v, first, row) : unkept_row(v, step, row, 2 * I, errors);
+    const float *ups = gates + I;
+    sigmoids(gates, I, value);
     for (int64_t k = 0; k < I; k++) {
-        const double gate = number(v, gate_up[k]), up = number(v, gate_up[I + k]);
-        const double s = sigmoid(gate), silu = gate * s, weighted = weight * number(v, d[k]);
+        const double gate = (double)gates[k];
+        value[k] = gate * value[k] * (double)ups[k];
+        bound[k] = (sigmoid_error(gate) + 2 * U) * fabs(value[k]) + 0x1p-120;
+    }
+    for (int64_t k = 0; k < I && !kept; k++) {
+        if (errors[k] == 0 && errors[I + k] == 0) continue;
+        const double gate = (double)gates[k], up = fabs((double)ups[k]);
+        const double before =
+            silu_reach(gate, errors[k]) * (up + errors[I + k]) + fabs(silu(gate)) * errors[I + k];
+        bound[k] =
+            before + (sigmoid_error(fabs(gate) + errors[k]) + 2 * U) * (fabs(value[k]) + before) + 0x1p-120;
+    }
+    rounded(v, value, bound, I);
+}
+
+static void activation_backward_row(const mg_block_view *v, gg_moe_buffer first, gg_moe_buffer d_activation,
+                                    int64_t row, double weight, int64_t I, double *value, double *bound) {
+    const float *gates = halves(v, first, row), *ups = gates + I, *d = halves_in(v, 1, d_activation, row);
+    sigmoids(gates, I, value);
+    for (int64_t k = 0; k < I; k++) {
+        const double gate = (double)gates[k], up = (double)ups[k];
+        const double s = value[k], silu = gate * s, weighted = weight * (double)d[k];
         const double error = (sigmoid_error(gate) + 8 * U) * 2;
         value[k] = weighted * up * (s + silu * (1 - s));
         value[I + k] = weighted * silu;
         /* 1 - s has lost the leading digits of s, so its error is as large as s's */
-        bound[k] = rounded(v, value[k], error * fabs(weighted * up) * (s + fabs(silu)) + 0x1p-120);
-        bound[I + k] = rounded(v, value[I + k], error * fabs(value[I + k]) + 0x1p-120);
+        bound[k] = error * fabs(weighted * up) * (s + fabs(silu)) + 0x1p-120;
+        bound[I + k] = error * fabs(value[I + k]) + 0x1p-120;
     }
+    rounded(v, value, bound, 2 * I);
 }
 
 /* --- forward --- */
@@ -285,26 +292,27 @@ static void second_row(const mg_block_view *v, int64_t row, double *value, doubl
     if (!(v->p.fusions & GG_FUSE_MUL_POST)) return;
     const double weight = weight_of(v, slot);
     for (int32_t h = 0; h < v->p.H; h++) {
-        value[h] = number(v, mg_bits_from_double(v->p.dtype, value[h])) * weight;
-        bound[h] =
-            rounded(v, value[h], fabs(weight) * 2 * bound[h]); /* the product of two such numbers is exact */
+        value[h] = (double)v->numbers[mg_bits_from_double(v->p.dtype, value[h])] * weight;
+        bound[h] *= fabs(weight) * 2; /* the product of two such numbers is exact */
     }
+    rounded(v, value, bound, v->p.H);
 }
 
 /* Sum of a token's rows, weighted or not, and of addends. */
 static void merge_row(const mg_block_view *v, int64_t t, gg_moe_buffer rows, unsigned fusion, bool weighted,
                       gg_moe_buffer first_addend, gg_moe_buffer second_addend, double *value, double *bound) {
     const gg_moe_problem *p = &v->p;
-    for (int32_t h = 0; h < p->H; h++) value[h] = bound[h] = 0;
+    clear(p->H, value, bound);
     for (int64_t slot = t * p->topk; slot < (t + 1) * p->topk; slot++)
-        add_outer(v, weighted ? weight_of(v, slot) : 1, halves(v, rows, row_of_slot(v, fusion, slot)), p->H,
-                  value, bound);
+        mg_rows_add(weighted ? weight_of(v, slot) : 1, halves(v, rows, row_of_slot(v, fusion, slot)), p->H,
+                    value, bound);
     const gg_moe_buffer addends[] = {first_addend, second_addend};
     for (int i = 0; i < 2; i++)
         if (addends[i] != GG_MOE_NUM_BUFFERS && v->layout.places[addends[i]].bytes)
-            add_outer(v, 1, halves(v, addends[i], t), p->H, value, bound);
+            mg_rows_add(1, halves(v, addends[i], t), p->H, value, bound);
     /* each of so few additions may lose half a unit of the largest partial sum */
-    for (int32_t h = 0; h < p->H; h++) bound[h] = rounded(v, value[h], (p->topk + 3) * 0x1p-24 * bound[h]);
+    for (int32_t h = 0; h < p->H; h++) bound[h] *= (p->topk + 3) * 0x1p-24;
+    rounded(v, value, bound, p->H);
 }
 
 /* --- backward --- */
@@ -312,23 +320,27 @@ static void merge_row(const mg_block_view *v, int64_t t, gg_moe_buffer rows, uns
 /* Rows n of expert e: sum over its rows of dy[., n] * x[., :]. */
 typedef struct outer {
     const mg_block_view *v;
-    const uint16_t *(*dy)(const mg_block_view *, int64_t slot, int64_t position);
-    const uint16_t *(*x)(const mg_block_view *, int64_t slot, int64_t position);
+    double (*dy)(const mg_block_view *, int64_t slot, int64_t position, int64_t n);
+    const float *(*x)(const mg_block_view *, int64_t slot, int64_t position);
 } outer;
 
-static const uint16_t *dy_token(const mg_block_view *v, int64_t slot, int64_t i) {
+static const float *dy_token(const mg_block_view *v, int64_t slot, int64_t i) {
     return v->p.fusions & GG_PERMUTE_Y ? input_row(v, MG_BLOCK_DY, slot / v->p.topk)
                                        : halves(v, GG_MOE_DY_EXPERT, i);
 }
-static const uint16_t *weighted_at(const mg_block_view *v, int64_t slot, int64_t i) {
+static double dy_token_at(const mg_block_view *v, int64_t slot, int64_t i, int64_t n) {
+    return v->p.fusions & GG_PERMUTE_Y ? input_at(v, MG_BLOCK_DY, slot / v->p.topk, n)
+                                       : half_at(v, GG_MOE_DY_EXPERT, i, n);
+}
+static const float *weighted_at(const mg_block_view *v, int64_t slot, int64_t i) {
     (void)slot;
     return halves(v, v->p.weights_first ? GG_MOE_ACTIVATION : GG_MOE_WEIGHTED, i);
 }
-static const uint16_t *d_first_at(const mg_block_view *v, int64_t slot, int64_t i) {
+static double d_first_at(const mg_block_view *v, int64_t slot, int64_t i, int64_t n) {
     (void)slot;
-    return halves(v, GG_MOE_D_FIRST, i);
+    return half_at(v, GG_MOE_D_FIRST, i, n);
 }
-static const uint16_t *x_at(const mg_block_view *v, int64_t slot, int64_t i) {
+static const float *x_at(const mg_block_view *v, int64_t slot, int64_t i) {
     (void)i;
     return x_row(v, slot);
 }
@@ -337,11 +349,10 @@ static void routed_dw_row(const outer *o, int64_t row, int64_t N, int64_t cols, 
                           double *bound) {
     const mg_block_view *v = o->v;
     const int64_t e = row / N, n = row % N;
-    for (int64_t k = 0; k < cols; k++) value[k] = bound[k] = 0;
+    clear(cols, value, bound);
     for (int64_t i = v->starts[e]; i < v->starts[e + 1]; i++) {
         const int64_t slot = slot_of(v, i);
-        const double factor = number(v, o->dy(v, slot, i)[n]);
-        add_outer(v, factor, o->x(v, slot, i), cols, value, bound);
+        mg_rows_add(o->dy(v, slot, i, n), o->x(v, slot, i), cols, value, bound);
     }
     bound_products(v, (double)(v->starts[e + 1] - v->starts[e]), false, cols, value, bound);
 }
@@ -349,12 +360,12 @@ static void routed_dw_row(const outer *o, int64_t row, int64_t N, int64_t cols, 
 /* Over all tokens: the router and the shared expert. dy: a buffer, or the input where it is none; x likewise. */
 static void dense_dw_row(const mg_block_view *v, int64_t n, gg_moe_buffer dy, gg_moe_buffer x, int64_t cols,
                          double *value, double *bound) {
-    for (int64_t k = 0; k < cols; k++) value[k] = bound[k] = 0;
+    clear(cols, value, bound);
     for (int64_t t = 0; t < v->p.T; t++) {
         const double factor =
-            number(v, (dy == GG_MOE_NUM_BUFFERS ? input_row(v, MG_BLOCK_DY, t) : halves(v, dy, t))[n]);
-        add_outer(v, factor, x == GG_MOE_NUM_BUFFERS ? input_row(v, MG_BLOCK_X, t) : halves(v, x, t), cols,
-                  value, bound);
+            dy == GG_MOE_NUM_BUFFERS ? input_at(v, MG_BLOCK_DY, t, n) : half_at(v, dy, t, n);
+        mg_rows_add(factor, x == GG_MOE_NUM_BUFFERS ? input_row(v, MG_BLOCK_X, t) : halves(v, x, t), cols,
+                    value, bound);
     }
     bound_products(v, (double)v->p.T, false, cols, value, bound);
 }
@@ -366,17 +377,12 @@ static void d_weights_row(const mg_block_view *v, int64_t t, double *value, doub
     const double depth = (double)(cols + 255) / 256 * 8 + 6;
     for (int32_t j = 0; j < p->topk; j++) {
         const int64_t slot = t * p->topk + j, i = position_of(v, slot);
-        const uint16_t *a = p->weights_first ? halves(v, GG_MOE_DX_ROWS, row_of_slot(v, GG_PERMUTE_X, slot))
-                                             : halves(v, GG_MOE_D_ACTIVATION, i);
-        const uint16_t *b = p->weights_first ? input_row(v, MG_BLOCK_X, t) : halves(v, GG_MOE_ACTIVATION, i);
-        double sum = 0, size = 0;
-        for (int64_t k = 0; k < cols; k++) {
-            const double product = number(v, a[k]) * number(v, b[k]);
-            sum += product;
-            size += fabs(product);
-        }
-        value[j] = sum;
-        bound[j] = depth * 0x1p-24 * size + 0x1p-140;
+        const float *a = p->weights_first ? halves(v, GG_MOE_DX_ROWS, row_of_slot(v, GG_PERMUTE_X, slot))
+                                          : halves(v, GG_MOE_D_ACTIVATION, i);
+        const float *b =
+            p->weights_first ? input_row(v, MG_BLOCK_X, t) : halves_in(v, 1, GG_MOE_ACTIVATION, i);
+        mg_rows_dot(a, b, cols, &value[j], &bound[j]);
+        bound[j] = depth * 0x1p-24 * bound[j] + 0x1p-140;
     }
 }
 
@@ -386,7 +392,7 @@ static void d_logits_row(const mg_block_view *v, int64_t t, double *value, doubl
     const int32_t *ids = ints(v, GG_MOE_TOPK_IDS) + t * p->topk;
     double score[GG_MOE_MAX_E], reach, sum = scores(v, t, score, &reach), dot = 0, size = 0;
     const double error = score_error(v, reach) * 2;
-    for (int64_t e = 0; e < v->layout.places[GG_MOE_D_LOGITS].cols; e++) value[e] = bound[e] = 0;
+    clear(v->layout.places[GG_MOE_D_LOGITS].cols, value, bound);
     for (int32_t j = 0; j < p->topk; j++) {
         const double product = score[score_index(v, t, j)] / sum * (double)d[j];
         dot += product;
@@ -400,7 +406,8 @@ static void d_logits_row(const mg_block_view *v, int64_t t, double *value, doubl
         const double weight = score[i] / sum;
         value[e] = p->score == GG_SIGMOID ? own * weight * (1 - weight) : weight * (own - dot);
         const double scale = p->score == GG_SIGMOID ? fabs(own) : fabs(own) + size;
-        bound[e] = rounded(v, value[e], error * weight * scale + 0x1p-120);
+        bound[e] = error * weight * scale + 0x1p-120;
+        rounded(v, &value[e], &bound[e], 1);
     }
 }
 
@@ -422,22 +429,20 @@ void mg_block_row(const mg_block_view *v, mg_block_step step, int64_t row, doubl
     case MG_STEP_GATHER_INDICES: sort_row(v, value, bound); break;
     case MG_STEP_X_EXPERT:
         slot = slot_of(v, row);
-        for (int64_t h = 0; h < H; h++) value[h] = bound[h] = 0;
-        add_outer(v, p->weights_first ? weight_of(v, slot) : 1, input_row(v, MG_BLOCK_X, slot / p->topk), H,
-                  value, bound);
+        clear(H, value, bound);
+        add_input(v, p->weights_first ? weight_of(v, slot) : 1, MG_BLOCK_X, slot / p->topk, value, bound);
         bound_products(v, 1, true, H, value, bound);
         break;
     case MG_STEP_FIRST:
         slot = slot_of(v, row);
-        times_transposed(v, keep(v, x_row(v, slot), H), MG_BLOCK_GATE_UP, expert_of(v, slot) * 2 * I, 2 * I,
-                         value, bound);
+        times_transposed(v, x_row(v, slot), MG_BLOCK_GATE_UP, expert_of(v, slot) * 2 * I, 2 * I, value,
+                         bound);
         bound_products(v, (double)H, !p->weights_first, 2 * I, value, bound);
         break;
     case MG_STEP_ACTIVATION: activation_row(v, MG_STEP_FIRST, GG_MOE_FIRST, row, value, bound); break;
     case MG_STEP_SECOND: second_row(v, row, value, bound); break;
     case MG_STEP_SHARED_FIRST:
-        times_transposed(v, keep(v, input_row(v, MG_BLOCK_X, row), H), MG_BLOCK_SHARED_GATE_UP, 0, 2 * S,
-                         value, bound);
+        times_transposed(v, input_row(v, MG_BLOCK_X, row), MG_BLOCK_SHARED_GATE_UP, 0, 2 * S, value, bound);
         bound_products(v, (double)H, true, 2 * S, value, bound);
         break;
     case MG_STEP_SHARED_ACTIVATION:
@@ -452,8 +457,8 @@ void mg_block_row(const mg_block_view *v, mg_block_step step, int64_t row, doubl
         merge_row(v, row, GG_MOE_SECOND, GG_PERMUTE_Y, weighted, GG_MOE_SHARED_SECOND, none, value, bound);
         break;
     case MG_STEP_DY_EXPERT:
-        for (int64_t h = 0; h < H; h++) value[h] = bound[h] = 0;
-        add_outer(v, 1, input_row(v, MG_BLOCK_DY, slot_of(v, row) / p->topk), H, value, bound);
+        clear(H, value, bound);
+        add_input(v, 1, MG_BLOCK_DY, slot_of(v, row) / p->topk, value, bound);
         bound_products(v, 1, true, H, value, bound);
         break;
     case MG_STEP_D_ACTIVATION:
@@ -462,15 +467,15 @@ void mg_block_row(const mg_block_view *v, mg_block_step step, int64_t row, doubl
         bound_products(v, (double)H, true, I, value, bound);
         break;
     case MG_STEP_WEIGHTED:
-        for (int64_t k = 0; k < I; k++) value[k] = bound[k] = 0;
-        add_outer(v, weight_of(v, slot_of(v, row)), halves(v, GG_MOE_ACTIVATION, row), I, value, bound);
+        clear(I, value, bound);
+        mg_rows_add(weight_of(v, slot_of(v, row)), halves(v, GG_MOE_ACTIVATION, row), I, value, bound);
         bound_products(v, 1, true, I, value, bound);
         break;
     case MG_STEP_D_FIRST:
-        activation_backward_row(v, halves(v, GG_MOE_FIRST, row), halves(v, GG_MOE_D_ACTIVATION, row),
+        activation_backward_row(v, GG_MOE_FIRST, GG_MOE_D_ACTIVATION, row,
                                 p->weights_first ? 1 : weight_of(v, slot_of(v, row)), I, value, bound);
         break;
-    case MG_STEP_D_DOWN: routed_dw_row(&(outer){v, dy_token, weighted_at}, row, H, I, value, bound); break;
+    case MG_STEP_D_DOWN: routed_dw_row(&(outer){v, dy_token_at, weighted_at}, row, H, I, value, bound); break;
     case MG_STEP_DX_ROWS:
         slot = slot_of_row(v, GG_PERMUTE_X, row);
         times(v, halves(v, GG_MOE_D_FIRST, position_of(v, slot)), MG_BLOCK_GATE_UP,
@@ -490,8 +495,7 @@ void mg_block_row(const mg_block_view *v, mg_block_step step, int64_t row, doubl
         bound_products(v, (double)H, true, S, value, bound);
         break;
     case MG_STEP_SHARED_D_FIRST:
-        activation_backward_row(v, halves(v, GG_MOE_SHARED_FIRST, row),
-                                halves(v, GG_MOE_SHARED_D_ACTIVATION, row), 1, S, value, bound);
+        activation_backward_row(v, GG_MOE_SHARED_FIRST, GG_MOE_SHARED_D_ACTIVATION, row, 1, S, value, bound);
         break;
     case MG_STEP_D_SHARED_DOWN: dense_dw_row(v, row, none, GG_MOE_SHARED_ACTIVATION, S, value, bound); break;
     case MG_STEP_SHARED_DX:

@@ -136,7 +136,7 @@ static void add_others(variants *v) {
 }
 
 /* Kernels of an MoE block: the router's tile goes with tokens and experts; scores and types take turns unless `every`. */
-static void add_blocks(variants *v, bool every) {
+static void add_blocks(variants *v, const gg_device *device, bool every) {
     static const int64_t tokens[] = {1024, 4096, 8192};
     static const int32_t experts[] = {16, 64, 128, 256}, topk[] = {1, 8, 16};
     const int combinations = 3 * 4 * GG_NUM_SCORES * GG_NUM_DTYPES;
@@ -153,7 +153,7 @@ static void add_blocks(variants *v, bool every) {
                                   .T = tokens[t]};
         gg_plan plans[GG_MOE_NUM_KERNELS];
         if (!every && ((t + e) % GG_NUM_SCORES != score || (t + e) / 2 % GG_NUM_DTYPES != dtype)) continue;
-        const size_t count = gg_moe_kernel_plans(&p, plans);
+        const size_t count = gg_moe_kernel_plans(&p, device, plans);
         for (size_t k = 0; k < count; k++) add_plan(v, &plans[k]);
     }
 }
@@ -206,7 +206,7 @@ static int compile_generation(const struct generation *g, bool every, const char
     progress p = {.arch = g->arch, .live = isatty(STDERR_FILENO)};
     add_variants(&v, &device, every);
     add_fused(&v, &device, every);
-    add_blocks(&v, every);
+    add_blocks(&v, &device, every);
     add_others(&v);
     gg_build_job *jobs = calloc(v.count + 1, sizeof *jobs);
     int status = MG_EXIT_INTERNAL;

@@ -2,10 +2,6 @@
 #include "execute_internal.h"
 
 #include <stdarg.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,15 +79,14 @@ out:
     return status;
 }
 
-/* Gives all guarded memory back; the next case places its inputs anew. */
-static void free_regions(mg_executor *x) {
+void mg_regions_free(mg_executor *x) {
     for (int i = 0; i < MG_NUM_INPUTS; i++) mg_region_free(x, &x->inputs[i]);
     for (int i = 0; i < MG_NUM_RESULTS; i++) {
         mg_region_free(x, &x->results[0][i]);
         mg_region_free(x, &x->results[1][i]);
     }
     mg_region_free(x, &x->kept);
-    mg_block_memory_free(x);
+    mg_block_regions_free(x);
     mg_region_free(x, &x->moved);
     x->placed_problem = NULL;
     memset(x->placed, 0, sizeof x->placed);
@@ -100,7 +95,8 @@ static void free_regions(mg_executor *x) {
 void mg_executor_close(mg_executor *x) {
     if (!x) return;
     if (x->backend) {
-        free_regions(x);
+        mg_regions_free(x);
+        mg_block_memory_free(x);
         mg_board_free(x);
         for (int i = 0; i < 2; i++)
             if (x->streams[i]) x->backend->ops->stream_free(x->backend, x->streams[i]);
@@ -142,7 +138,7 @@ gg_tensors mg_run_tensors(const mg_run *run, gg_op op, int set) {
     return t;
 }
 
-static void list_tensors(mg_run *run) {
+void mg_list_tensors(mg_run *run) {
     static const mg_res result_of[GG_NUM_OPS] = {
         [GG_FORWARD] = MG_RES_Y, [GG_DX] = MG_RES_DX, [GG_DW] = MG_RES_DW};
     const mg_case *c = run->c;
@@ -324,36 +320,18 @@ static double seconds_now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* --- cases too large to run beside others --- */
+/* --- the life of a case --- */
 
-/* Device memory from which a case waits for its turn and leaves nothing behind: workers share one GPU, and four of the
- * largest problems (60 GB each) do not fit on it. */
-static const double LARGE_BYTES = 8e9;
-
-/* An estimate: inputs once, outputs twice (the first run's are kept for comparing). */
-static double device_bytes(const mg_case *c) {
-    const mg_problem *p = c->problem;
-    double weights = (double)p->E * p->N * p->K, rows = (double)p->M * (p->N + p->K);
-    if (c->block)
-        return 2 * (1.5 * weights * 3 + rows * 6); /* both GEMMs' weights, and their gradients twice */
-    bool dw = c->function.op == GG_DW || c->function.autograd;
-    return 2 * (weights * (dw ? 3 : 1) + rows * 3);
-}
-
-/* The open lock that a large case holds while it runs; -1 for others. */
-static int take_turn(const mg_executor *x, const mg_case *c) {
-    char path[GG_PATH_SIZE];
-    if (device_bytes(c) < LARGE_BYTES) return -1;
-    snprintf(path, sizeof path, "%s/large.lock", gg_context_cache_dir(x->context));
-    int lock = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0666);
-    while (lock >= 0 && flock(lock, LOCK_EX) && errno == EINTR) continue;
-    return lock;
-}
-
-static void end_turn(mg_executor *x, int lock) {
-    if (lock < 0) return;
-    free_regions(x);
-    close(lock);
+/* There was too little memory, although all of it was the case's. */
+static void note_memory(mg_run *run) {
+    const double GB = 1e-9;
+    mg_executor *x = run->x;
+    if (!x->granted || mg_case_memory(&x->options, run->c) <= x->granted) return;
+    mg_note(
+        run->result, MG_ERROR,
+        "the case takes %.2f GB of device memory and can have %.2f: use a device with more, end what else "
+        "uses this one, or run it with -n 1",
+        (double)mg_case_memory(&x->options, run->c) * GB, (double)x->granted * GB);
 }
 
 /* By its name, so that the case alone decides. */
@@ -370,22 +348,22 @@ void mg_execute(mg_executor *x, const mg_case *c, mg_result *result, bool *lost)
     run.draw = draw_of(c);
     if (!c->block) {
         run.num_ops = mg_case_ops(c, run.ops);
-        list_tensors(&run);
+        mg_list_tensors(&run);
     }
     if (mg_execute_skips(&x->options, mg_executor_device(x), c, x->error)) {
         mg_skip(result, "%s", x->error);
     } else if (c->block || mg_plan_case(&run)) {
         x->error[0] = 0;
-        int lock = take_turn(x, c);
+        mg_make_room(x, c);
         gg_status status = c->block ? mg_run_block(&run) : run_case(&run);
         if (status != GG_OK) {
+            if (status == GG_ERR_MEMORY) note_memory(&run);
             mg_note(result, MG_ERROR, "%s", x->error[0] ? x->error : gg_status_string(status));
             /* a device that cannot copy a word any more is lost */
             const gg_backend_ops *ops = x->backend->ops;
             *lost = ops->synchronize(x->backend) != GG_OK || mg_board_clear(x) != GG_OK ||
                     ops->synchronize(x->backend) != GG_OK;
         }
-        end_turn(x, lock);
     }
     result->seconds = seconds_now() - start;
 }

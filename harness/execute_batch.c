@@ -91,6 +91,11 @@ static gg_status step(mg_run *run, int number, unsigned judged, reroute *change,
     return status;
 }
 
+gg_status mg_batch_reserve(mg_run *run) {
+    const mg_problem *p = run->c->problem;
+    return mg_region_reserve(run->x, &run->x->kept, (size_t)(p->M + p->E) * sizeof(int32_t));
+}
+
 gg_status mg_batch_step(mg_run *run, int number) {
     const mg_problem *p = run->c->problem;
     mg_executor *x = run->x;

@@ -11,7 +11,8 @@
 
 /* What one set of launches writes: the outputs, then the workspace. */
 enum { WORKSPACE = MG_NUM_BLOCK_OUTPUTS, REGIONS };
-_Static_assert((int)REGIONS <= (int)MG_MAX_REPORTS, "a report for each region");
+_Static_assert((int)REGIONS + (int)GG_MOE_NUM_BUFFERS <= (int)MG_MAX_REPORTS,
+               "a report for each region and buffer");
 
 struct mg_block_memory {
     mg_region inputs[MG_NUM_BLOCK_INPUTS];
@@ -40,6 +41,17 @@ static mg_region *inputs(mg_run *run) { return run->x->block->inputs; }
 static mg_region *results(mg_run *run, int set) { return run->x->block->results[set]; }
 static bool has_backward(const mg_run *run) { return run->c->block_mode == MG_BLOCK_BACKWARD; }
 
+/* Both ways, the same where silu_and_mul cannot be fused. */
+static gg_status plan_ways(const mg_case *c, bool fuses, block_way ways[2], char reason[GG_REASON_SIZE]) {
+    gg_status status = GG_OK;
+    for (int i = 0; i < 2 && status == GG_OK; i++) {
+        const unsigned fusions = c->fusions | (fuses && i == 0 ? GG_FUSE_SILU : 0u);
+        ways[i].p = mg_block_problem(c->block, c->block_mode, fusions, c->dtype);
+        status = gg_moe_plan(&ways[i].p, &ways[i].layout, reason);
+    }
+    return status;
+}
+
 static int64_t output_rows(const mg_run *run, int output) {
     const mg_block_shape shape = mg_block_output_shape(&run->block->way->p, output);
     if (!shape.cols) return 0;
@@ -60,14 +72,44 @@ static bool is_written(const mg_run *run, const block_way *way, int buffer) {
 
 /* --- memory --- */
 
+/* The inputs, then both sets of results; in lists comes what is moved. */
+enum { ALL_REGIONS = MG_NUM_BLOCK_INPUTS + 2 * REGIONS };
+_Static_assert((int)ALL_REGIONS < (int)MG_BLOCK_REGIONS, "room in every list of regions");
+
+mg_region *mg_block_region(mg_executor *x, int number) {
+    const int result = number - MG_NUM_BLOCK_INPUTS;
+    if (number == ALL_REGIONS) return &x->moved;
+    if (!x->block) return NULL;
+    return result < 0 ? &x->block->inputs[number] : &x->block->results[result / REGIONS][result % REGIONS];
+}
+
+int mg_block_sizes(const mg_case *c, size_t bytes[MG_BLOCK_REGIONS]) {
+    struct mg_block_run b = {.way = b.ways};
+    mg_run run = {.c = c, .block = &b};
+    char reason[GG_REASON_SIZE];
+    /* with silu_and_mul by itself, which takes the more, whatever the device */
+    if (plan_ways(c, false, b.ways, reason) != GG_OK) return 0;
+    for (int i = 0; i < MG_NUM_BLOCK_INPUTS; i++) {
+        const mg_block_shape shape = mg_block_input_shape(&b.way->p, i);
+        bytes[i] = (size_t)(shape.rows * shape.cols) * 2;
+    }
+    for (int i = 0; i < 2 * REGIONS; i++) bytes[MG_NUM_BLOCK_INPUTS + i] = result_bytes(&run, i % REGIONS);
+    bytes[ALL_REGIONS] = 0;
+    for (int i = 0; i < WORKSPACE; i++)
+        if (result_bytes(&run, i) > bytes[ALL_REGIONS]) bytes[ALL_REGIONS] = result_bytes(&run, i);
+    if (bytes[ALL_REGIONS] > MG_MOVED_BYTES) bytes[ALL_REGIONS] = MG_MOVED_BYTES;
+    return ALL_REGIONS + 1;
+}
+
+void mg_block_regions_free(mg_executor *x) {
+    for (int i = 0; x->block && i < ALL_REGIONS; i++) mg_region_free(x, mg_block_region(x, i));
+}
+
 void mg_block_memory_free(mg_executor *x) {
     if (!x->block) return;
+    mg_block_regions_free(x);
     if (x->block->side) x->backend->ops->stream_free(x->backend, x->block->side);
-    for (int i = 0; i < MG_NUM_BLOCK_INPUTS; i++) mg_region_free(x, &x->block->inputs[i]);
-    for (int set = 0; set < 2; set++) {
-        for (int i = 0; i < REGIONS; i++) mg_region_free(x, &x->block->results[set][i]);
-        free(x->block->workspaces[set]);
-    }
+    for (int set = 0; set < 2; set++) free(x->block->workspaces[set]);
     free(x->block);
     x->block = NULL;
 }
@@ -81,8 +123,8 @@ static gg_status reserve(mg_run *run) {
     for (int set = 0; set < 2 && status == GG_OK; set++)
         for (int i = 0; i < REGIONS && status == GG_OK; i++)
             status = mg_region_reserve(x, &results(run, set)[i], result_bytes(run, i));
-    const size_t fused = run->block->ways[0].layout.bytes, plain = run->block->ways[1].layout.bytes;
-    const size_t bytes = fused > plain ? fused : plain;
+    const size_t bytes = run->block->ways[1].layout.bytes; /* the more of the two */
+    if (status == GG_OK) status = mg_region_reserve(x, &results(run, 1)[WORKSPACE], bytes);
     if (bytes <= x->block->capacity || status != GG_OK) return status;
     x->block->capacity = bytes;
     for (int set = 0; set < 2; set++) {
@@ -208,7 +250,61 @@ static gg_status fill_block(mg_run *run, int set, gg_stream stream) {
     return mg_device_status(x, status, "filling failed");
 }
 
-/* Poison, launch, guards, and from the second run on the outputs beside the first run's. */
+/* A buffer of the workspace and what follows it up to the next, in bytes from its beginning: what is written, of which the
+ * last 16 may be written in part, then poison. */
+typedef struct stretch {
+    size_t written, whole, end; /* whole: of `written`, to a multiple of 16 */
+} stretch;
+
+static stretch stretch_of(const mg_run *run, int buffer) {
+    const gg_moe_layout *layout = &run->block->way->layout;
+    const gg_moe_place *place = &layout->places[buffer];
+    const size_t written = is_written(run, run->block->way, buffer) ? place->bytes : 0;
+    const size_t next = buffer + 1 < GG_MOE_NUM_BUFFERS ? layout->places[buffer + 1].offset : layout->bytes;
+    return (stretch){.written = written, .whole = written / 16 * 16, .end = next - place->offset};
+}
+
+/* Where the 16 bytes lie that a buffer of both sets has in part. */
+static uint8_t *parts_of(mg_run *run, int buffer) {
+    return (uint8_t *)mg_region_data(&run->x->moved) + (size_t)buffer * 32;
+}
+
+/* The second set's workspace beside the first's, as far as that has it. */
+static gg_status check_workspace(mg_run *run) {
+    mg_executor *x = run->x;
+    const block_way *ways[2] = {&run->block->ways[0], run->block->way};
+    const uint8_t *sets[2] = {mg_region_data(&results(run, 0)[WORKSPACE]),
+                              mg_region_data(&results(run, 1)[WORKSPACE])};
+    gg_status status = mg_region_reserve(x, &x->moved, GG_MOE_NUM_BUFFERS * 32);
+    for (int i = 0; i < GG_MOE_NUM_BUFFERS && status == GG_OK; i++) {
+        const stretch s = stretch_of(run, i);
+        const size_t part = s.written > s.whole ? 16 : 0;
+        const uint8_t *now = sets[1] + ways[1]->layout.places[i].offset;
+        const uint8_t *first =
+            is_written(run, ways[0], i) ? sets[0] + ways[0]->layout.places[i].offset : NULL;
+        check_params params = {.buffer = (const u16 *)(const void *)now,
+                               .first_run = (const u16 *)(const void *)first,
+                               .report = &x->device_board->reports[REGIONS + i],
+                               .output_end = (i64)(s.whole / 16),
+                               .chunks = (i64)((part ? s.whole : s.end) / 16),
+                               .poison = run->poison};
+        status = mg_launch_check(x, &params);
+        if (!part || status != GG_OK) continue;
+        params.buffer = (const u16 *)(const void *)(now + s.whole + part);
+        params.output_end = 0;
+        params.chunks = (i64)((s.end - s.whole - part) / 16);
+        status = mg_launch_check(x, &params);
+        for (int set = 0; set < 2 && status == GG_OK; set++)
+            status =
+                mg_device_status(x,
+                                 x->backend->ops->copy(x->backend, parts_of(run, i) + 16 * set,
+                                                       (set || !first ? now : first) + s.whole, part, NULL),
+                                 "copy failed");
+    }
+    return status;
+}
+
+/* Poison, launch, guards, and from the second run on everything beside the first run's. */
 static gg_status run_once(mg_run *run, int number, int set, bool timed) {
     mg_executor *x = run->x;
     run->poison = mg_poison_of(run, number);
@@ -219,7 +315,7 @@ static gg_status run_once(mg_run *run, int number, int set, bool timed) {
         status = run->how ? mg_launch_perturbed(run, set, timed) : launch_block(run, set, NULL, timed);
     for (int i = 0; i < REGIONS && status == GG_OK; i++) {
         const mg_region *region = &results(run, set)[i], *first = &results(run, 0)[i];
-        /* so that equal offsets in both are equal places in their tensors; the workspace is compared on the host */
+        /* so that equal offsets in both are equal places in their tensors; the workspace has poison in between */
         const uintptr_t aligned = (uintptr_t)first->base + first->shift - region->shift;
         const check_params params = {.buffer = (const u16 *)region->base,
                                      .first_run = number > 1 && i != WORKSPACE ? (const u16 *)aligned : NULL,
@@ -230,6 +326,7 @@ static gg_status run_once(mg_run *run, int number, int set, bool timed) {
                                      .poison = run->poison};
         status = mg_launch_check(x, &params);
     }
+    if (status == GG_OK && number > 1) status = check_workspace(run);
     return status == GG_OK ? mg_board_read(x) : status;
 }
 
@@ -259,21 +356,18 @@ static gg_status download_workspace(mg_run *run, int set) {
                             "download failed");
 }
 
-/* Between the buffers, and in those that the case does not use, the poison stays. */
-static void judge_gaps(mg_run *run, int number, int set) {
+/* Between the buffers, and in those that the case does not use, the poison of the first run stays. */
+static void judge_gaps(mg_run *run) {
     const uint8_t pattern[2] = {(uint8_t)(run->poison & 0xff), (uint8_t)(run->poison >> 8 & 0xff)};
-    const uint8_t *bytes = run->x->block->workspaces[set];
-    const gg_moe_layout *layout = &run->block->way->layout;
     for (int i = 0; i < GG_MOE_NUM_BUFFERS; i++) {
-        const gg_moe_place *place = &layout->places[i];
-        const size_t begin = place->offset + (is_written(run, run->block->way, i) ? place->bytes : 0);
-        const size_t end = i + 1 < GG_MOE_NUM_BUFFERS ? layout->places[i + 1].offset : layout->bytes;
-        for (size_t at = begin; at < end; at++)
-            if (bytes[at] != pattern[at & 1]) {
-                mg_note(run->result, MG_FAILED, "run %d wrote behind '%s' in the workspace, where nothing is",
-                        number, gg_moe_buffer_name(i));
-                break;
-            }
+        const uint8_t *bytes = run->x->block->workspaces[0] + run->block->way->layout.places[i].offset;
+        const stretch s = stretch_of(run, i);
+        bool overwritten = false;
+        for (size_t at = s.written; at < s.end && !overwritten; at++)
+            overwritten = bytes[at] != pattern[at & 1];
+        if (overwritten)
+            mg_note(run->result, MG_FAILED, "run 1 wrote behind '%s' in the workspace, where nothing is",
+                    gg_moe_buffer_name(i));
     }
 }
 
@@ -281,17 +375,29 @@ static const char *way_name(const mg_run *run) {
     return run->block->way == run->block->ways ? "" : ", silu_and_mul by itself";
 }
 
-static void compare_workspaces(mg_run *run, int number) {
-    uint8_t **bytes = run->x->block->workspaces;
-    const block_way *ways[2] = {&run->block->ways[0], run->block->way};
-    for (int i = 0; i < GG_MOE_NUM_BUFFERS; i++) {
-        const gg_moe_place *place[2] = {&ways[0]->layout.places[i], &ways[1]->layout.places[i]};
-        if (!is_written(run, ways[0], i) || !is_written(run, ways[1], i)) continue;
-        if (!memcmp(bytes[0] + place[0]->offset, bytes[1] + place[1]->offset, place[0]->bytes)) continue;
+/* What check_workspace has found, in the order of the steps. */
+static gg_status judge_workspace(mg_run *run, int number) {
+    mg_executor *x = run->x;
+    const check_report *reports = x->board->reports + REGIONS;
+    const uint8_t *parts;
+    bool differs = false;
+    gg_status status = mg_download(x, parts_of(run, 0), GG_MOE_NUM_BUFFERS * 32, &parts);
+    for (int i = 0; i < GG_MOE_NUM_BUFFERS && status == GG_OK; i++) {
+        const stretch s = stretch_of(run, i);
+        const size_t part = s.written - s.whole;
+        const uint8_t *first = parts + i * 32, *now = first + 16;
+        bool overwritten = reports[i].overwritten > 0;
+        for (size_t at = part; part && at < 16; at++)
+            overwritten |= now[at] != (uint8_t)(run->poison >> 8 * (at & 1));
+        if (overwritten)
+            mg_note(run->result, MG_FAILED, "run %d wrote behind '%s' in the workspace, where nothing is",
+                    number, gg_moe_buffer_name(i));
+        if (differs || (!reports[i].differing && !memcmp(first, now, part))) continue;
         mg_note(run->result, MG_FAILED, "'%s' differs between runs 1 and %d%s%s%s", gg_moe_buffer_name(i),
                 number, run->how ? ": " : "", run->how ? mg_perturbation_name(run->how) : "", way_name(run));
-        return; /* what follows differs with it */
+        differs = true; /* what follows differs with it */
     }
+    return status;
 }
 
 /* Of everything a run wrote that run 1 wrote too. */
@@ -321,13 +427,33 @@ static gg_status digest_results(mg_run *run, int set, uint64_t *digest) {
 
 /* --- judging --- */
 
-static gg_status read_output_row(void *data, mg_block_output output, int64_t row, uint16_t *out) {
+/* Rows are gathered on the device, for a download each would make the other workers' kernels wait as often. */
+static gg_status read_output_rows(void *data, mg_block_output output, const int64_t *rows, int64_t count,
+                                  uint16_t *out) {
     mg_run *run = data;
+    mg_executor *x = run->x;
+    const gg_backend_ops *ops = x->backend->ops;
     const size_t bytes = (size_t)mg_block_output_shape(&run->block->way->p, output).cols * 2;
-    const uint8_t *device = mg_region_data(&results(run, 0)[output]);
-    return mg_device_status(
-        run->x, run->x->backend->ops->download(run->x->backend, out, device + (size_t)row * bytes, bytes),
-        "download failed");
+    const uint8_t *from = mg_region_data(&results(run, 0)[output]);
+    const int64_t room = (int64_t)(MG_MOVED_BYTES / bytes), most = count < room ? count : room;
+    gg_status status = mg_region_reserve(x, &x->moved, (size_t)most * bytes);
+    for (int64_t begin = 0, end; begin < count && status == GG_OK; begin = end) {
+        end = count - begin < most ? count : begin + most;
+        for (int64_t i = begin, next; i < end && status == GG_OK; i = next) { /* neighbours at once */
+            for (next = i + 1; next < end && rows[next] == rows[next - 1] + 1;) next++;
+            uint8_t *to = (uint8_t *)mg_region_data(&x->moved) + (size_t)(i - begin) * bytes;
+            status = mg_device_status(
+                x,
+                ops->copy(x->backend, to, from + (size_t)rows[i] * bytes, (size_t)(next - i) * bytes, NULL),
+                "copy failed");
+        }
+        if (status == GG_OK)
+            status = mg_device_status(x,
+                                      ops->download(x->backend, (uint8_t *)out + (size_t)begin * bytes,
+                                                    mg_region_data(&x->moved), (size_t)(end - begin) * bytes),
+                                      "download failed");
+    }
+    return status;
 }
 
 static gg_status judge(mg_run *run) {
@@ -336,7 +462,8 @@ static gg_status judge(mg_run *run) {
                                     .backward = has_backward(run),
                                     .user_seed = run->x->options.user_seed,
                                     .workspace = run->x->block->workspaces[0],
-                                    .read_output_row = read_output_row,
+                                    .threads = run->x->options.threads,
+                                    .read_output_rows = read_output_rows,
                                     .data = run};
     return mg_block_judge(&judged, run->result, run->x->error);
 }
@@ -355,7 +482,7 @@ static mg_perturbation perturbation_of(const mg_run *run, int number) {
 
 static gg_status repeat_once(mg_run *run, int number) {
     mg_executor *x = run->x;
-    uint64_t digest;
+    uint64_t digest = run->result->digest;
     run->how = perturbation_of(run, number);
     run->block->side = number % 2 ? NULL : x->block->side; /* which must not show either */
     run->block->way = &run->block->ways[number % 3 == 2];
@@ -370,15 +497,15 @@ static gg_status repeat_once(mg_run *run, int number) {
     for (int i = 0; i < REGIONS; i++) results(run, 1)[i].shift = shift;
     const mg_verdict before = run->result->verdict;
     if (status == GG_OK) status = run_once(run, number, 1, number == x->options.repeats);
-    if (status == GG_OK) status = download_workspace(run, 1);
+    if (status == GG_OK) status = judge_workspace(run, number); /* steps before what is made of them */
     if (status != GG_OK) return status;
-    compare_workspaces(run, number); /* steps before what is made of them */
     judge_reports(run, number);
-    judge_gaps(run, number, 1);
     run->result->repeats++;
-    if ((status = digest_results(run, 1, &digest)) != GG_OK) return status;
-    mg_keep_outcome(run, run->result->verdict == before, digest);
-    return GG_OK;
+    const bool equal = run->result->verdict == before;
+    if (!equal) status = download_workspace(run, 1);
+    if (!equal && status == GG_OK) status = digest_results(run, 1, &digest);
+    if (status == GG_OK) mg_keep_outcome(run, equal, digest);
+    return status;
 }
 
 /* --- the case --- */
@@ -428,24 +555,13 @@ static gg_status run_block(mg_run *run) {
         result->data = mg_splitmix64(result->data ^ x->block->digests[i]);
     if ((status = verify_inputs(run)) != GG_OK) return status;
     if ((status = judge(run)) != GG_OK) return status;
-    judge_gaps(run, 1, 0);
+    judge_gaps(run);
     for (int number = 2; number <= x->options.repeats && status == GG_OK && result->verdict == MG_PASSED;
          number++)
         status = repeat_once(run, number);
     run->how = MG_PERTURB_NONE;
     run->block->way = run->block->ways;
     return status == GG_OK ? verify_inputs(run) : status;
-}
-
-/* Both ways, the same where silu_and_mul cannot be fused. */
-static gg_status plan_ways(const mg_case *c, bool fuses, block_way ways[2], char reason[GG_REASON_SIZE]) {
-    gg_status status = GG_OK;
-    for (int i = 0; i < 2 && status == GG_OK; i++) {
-        const unsigned fusions = c->fusions | (fuses && i == 0 ? GG_FUSE_SILU : 0u);
-        ways[i].p = mg_block_problem(c->block, c->block_mode, fusions, c->dtype);
-        status = gg_moe_plan(&ways[i].p, &ways[i].layout, reason);
-    }
-    return status;
 }
 
 gg_status mg_run_block(mg_run *run) {
@@ -494,7 +610,7 @@ size_t mg_block_plans(const mg_execute_options *options, const gg_device *device
     gg_plan own[GG_MOE_NUM_KERNELS];
     if (plan_ways(c, !reference && gg_moe_supports_fuse_silu(device), ways, reason)) return 0;
     /* the way that does silu_and_mul by itself has all kernels of its own */
-    size_t count = ways[1].p.T ? gg_moe_kernel_plans(&ways[1].p, own) : 0;
+    size_t count = ways[1].p.T ? gg_moe_kernel_plans(&ways[1].p, device, own) : 0;
     for (size_t i = 0; i < count && i < capacity; i++) plans[i] = own[i];
     gg_moe_default_configs(&ways[0].p, device, &configs);
     for (int gemm = 0; gemm < GG_MOE_NUM_GEMMS; gemm++)

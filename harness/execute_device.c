@@ -1,4 +1,4 @@
-/* execute_device.c: guarded device memory of the executor, and the launches of its helper kernels. */
+/* execute_device.c: what comes from the device, and the launches of the helper kernels. */
 #include "execute_internal.h"
 
 #include <stdio.h>
@@ -12,26 +12,7 @@ gg_status mg_device_status(mg_executor *x, gg_status status, const char *what) {
     return status;
 }
 
-/* --- memory --- */
-
-gg_status mg_region_reserve(mg_executor *x, mg_region *region, size_t bytes) {
-    char what[64];
-    region->bytes = bytes;
-    region->shift = 0;
-    size_t total = mg_region_total(region);
-    if (total <= region->capacity) return GG_OK;
-    mg_region_free(x, region);
-    void *base;
-    snprintf(what, sizeof what, "no device memory for %zu bytes", total);
-    gg_status status = mg_device_status(x, x->backend->ops->alloc(x->backend, total, &base), what);
-    if (status == GG_OK) *region = (mg_region){.base = base, .capacity = total, .bytes = bytes};
-    return status;
-}
-
-void mg_region_free(mg_executor *x, mg_region *region) {
-    if (region->base) x->backend->ops->free(x->backend, region->base);
-    *region = (mg_region){0};
-}
+/* --- what comes back --- */
 
 gg_status mg_download(mg_executor *x, const void *device, size_t bytes, const uint8_t **out) {
     if (bytes > x->download_capacity) {

@@ -40,6 +40,11 @@ static shape shape_of(const mg_problem *p, mg_input input) {
     return shapes[input];
 }
 
+size_t mg_input_bytes(const mg_problem *problem, mg_input input) {
+    const shape s = shape_of(problem, input);
+    return (size_t)(s.rows * s.cols) * s.element;
+}
+
 /* How an input comes from the corpus. */
 typedef struct origin {
     const void *host;   /* NULL: drawn on the device */
@@ -199,13 +204,17 @@ static void note_chunk(mg_run *run, mg_input input, int64_t offset, const uint8_
 static gg_status note_modified(mg_run *run, mg_input input) {
     mg_executor *x = run->x;
     const gg_backend_ops *ops = x->backend->ops;
-    mg_region *region = &x->inputs[input], *aside = &x->results[1][MG_RES_Y]; /* free between launches */
+    mg_region *region = &x->inputs[input], *aside = &x->moved; /* free between launches */
     const size_t total = mg_region_total(region);
     gg_status status = mg_region_reserve(x, aside, region->bytes);
+    x->placed[input] = false; /* whatever happens: the next case must not see it */
+    if (status == GG_ERR_MEMORY) {
+        mg_note(run->result, MG_FAILED, "input '%s' or memory beside it was modified", mg_input_name(input));
+        return GG_OK;
+    }
     if (status == GG_OK)
         status =
             mg_device_status(x, ops->copy(x->backend, aside->base, region->base, total, NULL), "copy failed");
-    x->placed[input] = false; /* whatever happens: the next case must not see it */
     if (status == GG_OK) status = mg_inputs_place(run, 1u << input);
     if (status == GG_OK) status = mg_board_clear(x);
     if (status != GG_OK) return status;
@@ -248,26 +257,38 @@ gg_status mg_inputs_verify(mg_run *run) {
     return status;
 }
 
-/* By way of another place, because the two overlap. */
+/* A piece at a time by way of another place, because the two overlap; those first that others would overwrite. Then the
+ * guards: what stays of the tensor in them is NaN again. */
 static gg_status move(mg_executor *x, mg_region *region, size_t shift) {
     const gg_backend_ops *ops = x->backend->ops;
-    gg_status status = ops->copy(x->backend, x->moved.base, mg_region_data(region), region->bytes, NULL);
-    if (status == GG_OK)
-        status = ops->fill(x->backend, region->base, 0xffffffffu, mg_region_total(region), NULL);
+    const mg_region before = *region;
+    const size_t pieces = (region->bytes + MG_MOVED_BYTES - 1) / MG_MOVED_BYTES;
+    gg_status status = GG_OK;
     region->shift = shift;
+    uint8_t *from = mg_region_data(&before), *to = mg_region_data(region);
+    for (size_t i = 0; i < pieces && status == GG_OK; i++) {
+        const size_t at = (to < from ? i : pieces - 1 - i) * MG_MOVED_BYTES, left = region->bytes - at;
+        const size_t bytes = left < MG_MOVED_BYTES ? left : MG_MOVED_BYTES;
+        status = ops->copy(x->backend, x->moved.base, from + at, bytes, NULL);
+        if (status == GG_OK) status = ops->copy(x->backend, to + at, x->moved.base, bytes, NULL);
+    }
+    const size_t begin = mg_region_begin(region), end = begin + region->bytes;
+    if (status == GG_OK) status = ops->fill(x->backend, region->base, 0xffffffffu, begin, NULL);
     if (status == GG_OK)
-        status = ops->copy(x->backend, mg_region_data(region), x->moved.base, region->bytes, NULL);
+        status = ops->fill(x->backend, region->base + end, 0xffffffffu, mg_region_total(region) - end, NULL);
     return mg_device_status(x, status, "copy failed");
 }
 
 gg_status mg_inputs_move(mg_run *run, size_t shift) {
     mg_executor *x = run->x;
     const unsigned placed = placed_inputs(x);
-    gg_status status = GG_OK;
+    size_t piece = 0;
     if (x->shift == shift) return GG_OK;
     x->shift = shift;
-    for (int i = 0; i < MG_NUM_INPUTS && status == GG_OK; i++)
-        if (placed & 1u << i) status = mg_region_reserve(x, &x->moved, x->inputs[i].bytes);
+    for (int i = 0; i < MG_NUM_INPUTS; i++)
+        if (placed & 1u << i && x->inputs[i].bytes > piece) piece = x->inputs[i].bytes;
+    piece = piece < MG_MOVED_BYTES ? piece : MG_MOVED_BYTES;
+    gg_status status = mg_region_reserve(x, &x->moved, piece);
     if (status != GG_OK) { /* no room for that: they are made anew */
         memset(x->placed, 0, sizeof x->placed);
         return mg_inputs_place(run, run->inputs);

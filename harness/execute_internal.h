@@ -11,8 +11,9 @@
 #include "device/helpers.h"
 
 enum {
-    MG_GUARD = 4096,    /* bytes before and after every tensor: more than a row of any tile */
-    MG_MAX_REPORTS = 8, /* outputs looked at in one step: those of a GEMM, or of a block and its workspace */
+    MG_GUARD = 4096, /* bytes before and after every tensor: more than a row of any tile */
+    MG_MAX_REPORTS =
+        40, /* tensors looked at in one step: a GEMM's outputs, or a block's and all of its workspace */
     MG_MAX_EXPERTS = 1024, /* slots for hashes by expert; the largest models have 512 */
     MG_KEPT_PROBLEMS = 4   /* whose data stays in host memory: neighbouring cases share it */
 };
@@ -81,8 +82,8 @@ void mg_data_cache_free(mg_data_cache *cache);
 
 /* --- the executor --- */
 
-/* A device tensor between two guards; grows and never shrinks, so that a run of cases does not pay for
- * allocations. */
+/* A device tensor between two guards; grows, so that a run of cases does not pay for allocations, until all are given
+ * back. */
 typedef struct mg_region {
     uint8_t *base; /* guard, tensor rounded up to a multiple of MG_GUARD, guard */
     size_t capacity, bytes;
@@ -115,6 +116,8 @@ struct mg_executor {
     unsigned perturb;     /* options.perturb less what the backend cannot do */
     gg_stream streams[2]; /* for kernels, and for work beside them; NULL until needed */
     size_t shift;         /* of inputs placed from now on */
+    uint64_t held;        /* bytes of all regions */
+    uint64_t granted;     /* that they may come to; 0: no bound */
     mg_region kept;       /* rows compared by a batch step */
     mg_board *device_board, *board;
     mg_board *device_clean; /* what a board is before a run */
@@ -166,6 +169,10 @@ __attribute__((format(printf, 2, 3))) void mg_skip(mg_result *result, const char
 
 /* --- execute.c --- */
 
+/* Fills the masks of inputs and results from the case's ops. */
+void mg_list_tensors(mg_run *run);
+/* Gives all guarded memory back; the next case places its inputs anew. */
+void mg_regions_free(mg_executor *x);
 gg_status mg_reserve_results(mg_run *run, int set);
 /* run->launch of a grouped GEMM. */
 gg_status mg_launch_ops(mg_run *run, int set, gg_stream stream, bool timed);
@@ -188,6 +195,8 @@ gg_status mg_repeat_case(mg_run *run, const uint64_t first[MG_NUM_RESULTS]);
 
 /* --- execute_batch.c --- */
 
+/* Memory for the step. */
+gg_status mg_batch_reserve(mg_run *run);
 /* Launches again with other rows in the experts; notes kept rows that are not as the first launch left them. */
 gg_status mg_batch_step(mg_run *run, int number);
 
@@ -203,12 +212,17 @@ gg_status mg_identify(mg_executor *x);
 /* Of the kernels that the case launches, once their configs are known. */
 uint64_t mg_kernel_identity(const mg_run *run);
 
-/* --- execute_device.c: memory and helper kernels; on failure x->error says what --- */
+/* --- execute_memory.c --- */
+
+/* Gives back what earlier cases have left where the case would come to more than is granted with it. */
+void mg_make_room(mg_executor *x, const mg_case *c);
+gg_status mg_region_reserve(mg_executor *x, mg_region *region, size_t bytes);
+void mg_region_free(mg_executor *x, mg_region *region);
+
+/* --- execute_device.c: downloads and helper kernels; on failure x->error says what --- */
 
 /* `status` as it came; x->error is `what` with the backend's detail. */
 gg_status mg_device_status(mg_executor *x, gg_status status, const char *what);
-gg_status mg_region_reserve(mg_executor *x, mg_region *region, size_t bytes);
-void mg_region_free(mg_executor *x, mg_region *region);
 /* Host memory of the executor with room for `bytes`, holding what was downloaded. */
 gg_status mg_download(mg_executor *x, const void *device, size_t bytes, const uint8_t **out);
 gg_status mg_board_new(mg_executor *x);
@@ -230,10 +244,13 @@ gg_status mg_launch_soil(mg_executor *x);
 
 /* --- execute_inputs.c --- */
 
+size_t mg_input_bytes(const mg_problem *problem, mg_input input);
+
 /* Places what is not there yet, in guarded regions, and takes digests. */
 gg_status mg_inputs_place(mg_run *run, unsigned inputs);
 /* Where the case's inputs begin unless perturbed, from a multiple of 256: nothing but 16 bytes is promised. */
 size_t mg_home_shift(const mg_run *run);
+enum { MG_MOVED_BYTES = 64 << 20 }; /* on their way, at most */
 /* Moves all of them so that they begin at `shift`; they must have been verified. */
 gg_status mg_inputs_move(mg_run *run, size_t shift);
 /* Notes every input that is no longer as it was placed, the case's or another, and forgets it. */
@@ -265,7 +282,14 @@ void mg_judge_against(mg_run *run, mg_res res, mg_class cls, const mg_golden *go
 /* --- execute_block.c: cases of whole MoE blocks --- */
 
 gg_status mg_run_block(mg_run *run);
+/* The device's tensors, as mg_block_sizes lists them; and everything. */
+void mg_block_regions_free(mg_executor *x);
 void mg_block_memory_free(mg_executor *x);
+enum { MG_BLOCK_REGIONS = 32 }; /* at most */
+/* Bytes of the case's device tensors; returns how many. */
+int mg_block_sizes(const mg_case *c, size_t bytes[MG_BLOCK_REGIONS]);
+/* One of them; NULL: there is none yet. */
+mg_region *mg_block_region(mg_executor *x, int number);
 size_t mg_block_plans(const mg_execute_options *options, const gg_device *device, const mg_case *c,
                       gg_plan *plans, size_t capacity);
 

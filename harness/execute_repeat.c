@@ -233,12 +233,13 @@ gg_status mg_repeat_case(mg_run *run, const uint64_t first[MG_NUM_RESULTS]) {
     const int repeats = x->options.repeats;
     const bool batch = x->perturb & 1u << MG_PERTURB_BATCH;
     if (repeats < 2 && !batch) return GG_OK;
-    const bool room = mg_reserve_results(run, 1) == GG_OK;
+    const bool room = mg_reserve_results(run, 1) == GG_OK && (!batch || mg_batch_reserve(run) == GG_OK);
     gg_status status = GG_OK;
     if (!room) {
         for (int i = 0; i < MG_NUM_RESULTS; i++) mg_region_free(x, &x->results[1][i]);
         snprintf(result->message, sizeof result->message,
-                 "repeats compared by 64-bit hashes: no device memory to keep the first run's output");
+                 "repeats compared by 64-bit hashes%s: no device memory to keep the first run's output",
+                 batch ? ", and no batch step" : "");
     }
     /* of what differs in one repeat, the others tell how often */
     for (int number = 2; number <= repeats && status == GG_OK; number++)

@@ -49,6 +49,7 @@ static void ask(const mg_execute_options *options, answer *a) {
     snprintf(a->place.backend, sizeof a->place.backend, "%s", ops->name);
     a->place.device = *ops->device(backend);
     a->place.target = ops->target(backend);
+    a->place.free_memory = ops->free_memory ? ops->free_memory(backend) : 0;
     ops->close(backend);
 }
 

@@ -14,6 +14,7 @@ typedef struct mg_place {
     char backend[16]; /* "cuda", "sim" */
     gg_device device;
     gg_target target;
+    uint64_t free_memory; /* of the device beside one context, bytes; 0 if unknown */
 } mg_place;
 
 /* Asks in a process of its own, because one that has opened CUDA cannot fork workers that use it. Also fails

@@ -292,6 +292,7 @@ static gg_status run_all(run *r, mg_kernels *kernels) {
     const double more =
         r->execute.repeats > 3 ? r->execute.repeats / 3.0 : 1; /* than the usual three launches */
     double before = mg_now();
+    gg_status status = GG_OK;
     mg_progress_begin(&r->progress, "running", r->selection.count);
     r->progress.done = r->num_outcomes; /* by the run that is resumed */
     record_skipped(r);
@@ -299,12 +300,23 @@ static gg_status run_all(run *r, mg_kernels *kernels) {
     mg_kernels_compiled(kernels, &failed);
     if (failed) record_lacking(r, kernels);
     r->progress.before = r->progress.done;
+    const int workers = (size_t)r->workers < r->count ? r->workers : (int)r->count;
+    const mg_schedule_job plan = {.execute = &r->execute,
+                                  .cases = r->cases.items,
+                                  .order = r->order,
+                                  .count = r->count,
+                                  .workers = workers,
+                                  .keep_order = r->options->failed_first,
+                                  .free_memory = r->place.free_memory};
+    mg_schedule schedule = {0};
+    if (r->count && (status = mg_schedule_make(&schedule, &plan, r->error))) goto out;
     const mg_runner_job job = {
         .execute = &r->execute,
         .cases = r->cases.items,
         .order = r->order,
         .count = r->count,
-        .workers = (size_t)r->workers < r->count ? r->workers : (int)r->count,
+        .schedule = &schedule,
+        .workers = workers,
         .timeout = r->options->timeout > 0 ? r->options->timeout : way->timeout * more,
         .passthrough = r->options->no_capture,
         .stop = &interrupted,
@@ -312,7 +324,9 @@ static gg_status run_all(run *r, mg_kernels *kernels) {
         .tick = tick,
         .user = r,
     };
-    gg_status status = ended(r) || !r->count ? GG_OK : mg_runner_run(&job, r->error);
+    if (!ended(r) && r->count) status = mg_runner_run(&job, r->error);
+out:
+    mg_schedule_free(&schedule);
     mg_progress_end(&r->progress);
     r->running = mg_now() - before;
     return status;
@@ -450,7 +464,12 @@ static int carry_out(run *r) {
     const struct way *way = way_of(r->place.backend);
     r->execute.backend = r->place.backend;
     r->workers = r->options->workers > 0 ? r->options->workers : count_cores();
-    if (r->options->workers <= 0 && r->workers > way->most_workers) r->workers = way->most_workers;
+    if (r->options->workers <= 0) {
+        const int most = mg_schedule_workers(r->place.free_memory);
+        if (r->workers > way->most_workers) r->workers = way->most_workers;
+        if (r->workers > most) r->workers = most;
+    }
+    r->execute.threads = count_cores() / r->workers;
     print_header(r);
     const mg_ledger_run key = {
         .subject = r->execute.subject, .device = &r->place.device, .user_seed = r->execute.user_seed};

@@ -34,16 +34,21 @@ typedef struct message { /* worker to parent; `result.message` carries the reaso
     mg_result result;
 } message;
 
-typedef struct range { /* of positions in job->order; parent to worker */
+typedef struct range { /* of positions in job->order */
     size_t begin, end;
 } range;
+
+typedef struct batch { /* parent to worker */
+    range cases;
+    uint64_t memory; /* that the worker may hold until it has answered each; 0: no bound */
+} batch;
 
 typedef struct worker {
     pid_t pid;    /* 0: this place is empty */
     int channel;  /* our end */
     int output;   /* memory file behind its stdout and stderr, -1 with passthrough */
     bool ready;   /* has opened its executor */
-    range batch;  /* unanswered; begin is the case it is on */
+    range cases;  /* unanswered; begin is the case it is on */
     double since; /* when it began that case, or was started */
     int start_failures;
 } worker;
@@ -53,7 +58,9 @@ typedef struct runner {
     worker *workers;
     range *returned; /* what dead workers left; never more than one range for each place */
     size_t num_returned;
-    size_t next, done;
+    uint64_t *
+        granted; /* by place, bytes of device memory that the worker may hold; 0 of one that has run nothing */
+    size_t next_large, next, done;
     bool stopped;
     char start_error[MG_ERROR_SIZE];
 } runner;
@@ -83,13 +90,16 @@ static _Noreturn void worker_main(const mg_runner_job *job, int channel, int out
     mg_executor *executor = NULL;
     if (mg_executor_open(&executor, job->execute, m.result.message) != GG_OK) m.kind = MESSAGE_NOT_READY;
     if (send(channel, &m, sizeof m, MSG_NOSIGNAL) < 0 || m.kind == MESSAGE_NOT_READY) _exit(1);
-    range batch;
-    while (recv(channel, &batch, sizeof batch, 0) == sizeof batch) {
-        for (size_t i = batch.begin; i < batch.end; i++) {
+    batch b;
+    while (recv(channel, &b, sizeof b, 0) == sizeof b) {
+        for (size_t i = b.cases.begin; i < b.cases.end; i++) {
             if (output >= 0 && ftruncate(output, 0)) _exit(1);
             m = (message){.kind = MESSAGE_RESULT};
+            mg_executor_grant(executor, b.memory);
             mg_execute(executor, &job->cases[job->order[i]], &m.result, &m.lost);
             m.result.index = job->order[i];
+            /* before the answer, upon which others may take it */
+            if (job->schedule) mg_executor_grant(executor, job->schedule->budget.share);
             if (send(channel, &m, sizeof m, MSG_NOSIGNAL) < 0 || m.lost) _exit(1);
         }
     }
@@ -155,34 +165,69 @@ static void start(runner *r, worker *w) {
     }
 }
 
+static bool is_idle(const worker *w) { return w->ready && w->cases.begin == w->cases.end; }
+
 static void give_back(runner *r, worker *w) {
-    if (w->batch.begin < w->batch.end) r->returned[r->num_returned++] = w->batch;
-    w->batch = (range){0, 0};
+    if (w->cases.begin < w->cases.end) r->returned[r->num_returned++] = w->cases;
+    w->cases = (range){0, 0};
 }
 
-static bool take_batch(runner *r, range *batch) {
+/* --- device memory: what a worker may hold is its share, or what a large case takes while it runs that --- */
+
+static bool fits(const runner *r, const worker *w, uint64_t need) {
+    return mg_budget_fits(&r->job->schedule->budget, r->granted, r->job->workers, (int)(w - r->workers),
+                          need);
+}
+
+/* The large cases in their order, each as soon as there is room; meanwhile others take small ones, unless that would leave
+ * no room ever. */
+static bool take_large(runner *r, const worker *w, batch *b, bool *wait) {
+    const mg_schedule *s = r->job->schedule;
+    *wait = false;
+    if (!s || r->next_large == s->num_large) return false;
+    const uint64_t need = s->memory[r->next_large];
+    if (!fits(r, w, need)) {
+        *wait = mg_budget_excludes(&s->budget, r->job->workers, need);
+        return false;
+    }
+    *b = (batch){{r->next_large, r->next_large + 1}, need};
+    r->next_large++;
+    return true;
+}
+
+static bool take_batch(runner *r, const worker *w, batch *b) {
+    const mg_schedule *s = r->job->schedule;
+    bool wait;
+    if (take_large(r, w, b, &wait)) return true;
+    *b = (batch){.memory = s ? s->budget.share : 0};
+    if (wait || (s && !fits(r, w, s->budget.share))) return false;
     if (r->num_returned) {
-        *batch = r->returned[--r->num_returned];
+        b->cases = r->returned[--r->num_returned];
         return true;
     }
     size_t left = r->job->count - r->next;
     size_t size = left / (2 * (size_t)r->job->workers);
-    size = size < 1 ? 1 : size > MAX_BATCH ? MAX_BATCH : size;
-    *batch = (range){r->next, r->next + (size < left ? size : left)};
-    r->next = batch->end;
-    return batch->begin < batch->end;
+    size = size < 1 || (s && r->next < s->num_alone) ? 1 : size > MAX_BATCH ? MAX_BATCH : size;
+    b->cases = (range){r->next, r->next + (size < left ? size : left)};
+    r->next = b->cases.end;
+    return left > 0;
 }
 
 /* Gives an idle worker its next batch; a failed send shows as the end of the channel. */
 static void feed(runner *r, worker *w) {
-    if (!take_batch(r, &w->batch)) return;
+    batch b;
+    if (!take_batch(r, w, &b)) return;
+    w->cases = b.cases;
+    r->granted[w - r->workers] = b.memory;
     w->since = mg_now();
-    (void)!send(w->channel, &w->batch, sizeof w->batch, MSG_NOSIGNAL);
+    (void)!send(w->channel, &b, sizeof b, MSG_NOSIGNAL);
 }
 
 static void deliver(runner *r, worker *w, const mg_result *result) {
-    w->batch.begin++;
+    w->cases.begin++;
     w->since = mg_now();
+    if (r->job->schedule)
+        r->granted[w - r->workers] = r->job->schedule->budget.share; /* the rest is given back */
     r->done++;
     if (!r->job->result(r->job->user, result)) r->stopped = true;
 }
@@ -208,9 +253,10 @@ static int end_process(const worker *w) {
     return status;
 }
 
-static void vacate(worker *w) {
+static void vacate(runner *r, worker *w) {
     close(w->channel);
     if (w->output >= 0) close(w->output);
+    r->granted[w - r->workers] = 0; /* its memory went with the process */
     w->pid = 0;
 }
 
@@ -221,7 +267,7 @@ static void refill(runner *r, worker *w) {
 /* A worker has gone (`cause` NULL: its status says why) or must go: its case becomes an error, its place is
  * refilled. */
 static void bury(runner *r, worker *w, const char *cause) {
-    bool working = w->ready && w->batch.begin < w->batch.end;
+    bool working = w->ready && w->cases.begin < w->cases.end;
     mg_result result = {.verdict = MG_ERROR, .seconds = mg_now() - w->since};
     if (cause) {
         end_process(w);
@@ -236,14 +282,14 @@ static void bury(runner *r, worker *w, const char *cause) {
         snprintf(result.message, sizeof result.message, "worker died: %s", death);
     }
     append_tail(w, result.message, sizeof result.message);
-    vacate(w);
     if (working) {
-        result.index = r->job->order[w->batch.begin];
+        result.index = r->job->order[w->cases.begin];
         deliver(r, w, &result);
         give_back(r, w);
     } else {
         note_start_failure(r, w, result.message);
     }
+    vacate(r, w);
     refill(r, w);
 }
 
@@ -267,20 +313,19 @@ static void receive(runner *r, worker *w) {
         if (m.lost) {
             give_back(r, w);
             end_process(w);
-            vacate(w);
+            vacate(r, w);
             refill(r, w);
             return;
         }
     }
-    if (!r->stopped && w->batch.begin == w->batch.end) feed(r, w);
+    if (!r->stopped && is_idle(w)) feed(r, w);
 }
 
 static void check_deadlines(runner *r) {
     double now = mg_now();
     for (int i = 0; i < r->job->workers && !r->stopped; i++) {
         worker *w = &r->workers[i];
-        bool idle = w->ready && w->batch.begin == w->batch.end;
-        if (!w->pid || idle || now - w->since < r->job->timeout) continue;
+        if (!w->pid || is_idle(w) || now - w->since < r->job->timeout) continue;
         char cause[128];
         snprintf(cause, sizeof cause,
                  w->ready ? "timed out after %g s" : "a worker did not start within %g s", r->job->timeout);
@@ -294,7 +339,7 @@ static bool step(runner *r, struct pollfd *polls, worker **polled) {
     for (int i = 0; i < r->job->workers; i++) {
         worker *w = &r->workers[i];
         if (!w->pid) continue;
-        if (w->ready && w->batch.begin == w->batch.end) feed(r, w); /* idle while another gave cases back */
+        if (is_idle(w)) feed(r, w); /* while another gave cases, or memory, back */
         polls[n] = (struct pollfd){.fd = w->channel, .events = POLLIN};
         polled[n++] = w;
     }
@@ -320,7 +365,7 @@ static void dismiss(runner *r) {
                waitid(P_PID, (id_t)w->pid, &info, WEXITED | WNOWAIT | WNOHANG) == 0 && info.si_pid == 0)
             nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
         end_process(w);
-        vacate(w);
+        vacate(r, w);
     }
 }
 
@@ -329,10 +374,12 @@ gg_status mg_runner_run(const mg_runner_job *job, char error[MG_ERROR_SIZE]) {
     size_t places = (size_t)job->workers;
     runner r = {.job = job,
                 .workers = calloc(places, sizeof *r.workers),
-                .returned = calloc(places, sizeof *r.returned)};
+                .granted = calloc(places, sizeof *r.granted),
+                .returned = calloc(places, sizeof *r.returned),
+                .next = job->schedule ? job->schedule->num_large : 0};
     struct pollfd *polls = calloc(places, sizeof *polls);
     worker **polled = calloc(places, sizeof *polled);
-    if (!r.workers || !r.returned || !polls || !polled) {
+    if (!r.workers || !r.granted || !r.returned || !polls || !polled) {
         snprintf(error, MG_ERROR_SIZE, "out of memory for %d workers", job->workers);
         status = GG_ERR_MEMORY;
         goto out;
@@ -352,6 +399,7 @@ out:
     free(polled);
     free(polls);
     free(r.returned);
+    free(r.granted);
     free(r.workers);
     return status;
 }

@@ -5,13 +5,14 @@
 
 #include <signal.h>
 
-#include "execute.h"
+#include "schedule.h"
 
 typedef struct mg_runner_job {
     const mg_execute_options *execute; /* each worker opens its own executor with these */
     const mg_case *cases;              /* the table that `order` and mg_result.index refer to */
     const uint32_t *order;             /* (count) the cases to run */
     size_t count;
+    const mg_schedule *schedule; /* of this order and as many workers; NULL: no bounds */
     int workers;
     double timeout;   /* seconds that one case, or the start of a worker, may take */
     bool passthrough; /* workers share our stdout and stderr; else the tail goes into their death's message */

@@ -61,6 +61,7 @@ gg_status gg_open_on(gg_context **out, const gg_backend_ops *ops, const gg_optio
     if (!status) status = ops->open(&context->backend, options->device, context->error);
     if (status) return status;
     context->debug = options->debug;
+    context->overlaps = true;
     context->target = ops->target(context->backend);
     return GG_OK;
 }
@@ -110,6 +111,8 @@ void gg_context_use_sources(gg_context *context, const gg_source_file *sources, 
 void gg_context_patch(const gg_context *context, gg_source *source) {
     if (context->sources && !strcmp(source->root, context->patched)) source->files = context->sources;
 }
+
+void gg_context_overlap_launches(gg_context *context, bool overlap) { context->overlaps = overlap; }
 
 void gg_context_filter_steps(gg_context *context, gg_step_filter filter, void *data) {
     context->step_filter = filter;

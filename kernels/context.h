@@ -21,6 +21,7 @@ struct gg_context {
     gg_target target;
     gg_device limited; /* what plans see instead of the device, unless sm_count is 0 */
     bool debug;
+    bool overlaps; /* launches of one call, where the device can */
     const gg_source_file *sources; /* of kernels in the file `patched`; NULL: the embedded ones */
     const char *patched;
     gg_step_filter step_filter; /* of MoE blocks; NULL: every step is launched */
@@ -42,6 +43,10 @@ __attribute__((format(printf, 3, 4))) gg_status gg_fail(gg_context *context, gg_
                                                         const char *format, ...);
 /* Records the backend's detail under `what` when `status` is a failure; `status` comes back. */
 gg_status gg_fail_backend(gg_context *context, gg_status status, const char *what);
+
+/* gg_forward, gg_dX or gg_dW, which may start (`overlaps`) before the launch before it on the stream has ended. */
+gg_status gg_run(gg_context *context, gg_op op, const gg_problem *problem, const gg_config *config,
+                 const gg_tensors *tensors, gg_stream stream, bool overlaps);
 
 /* The tuned config of a problem if the cache has one, else gg_default_config; remembered. */
 gg_config gg_resolve_config(gg_context *context, const gg_problem *problem);

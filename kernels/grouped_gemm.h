@@ -135,11 +135,12 @@ typedef struct gg_plan {
     const char *source; /* device source file, for example "forward.cu" */
     const char *entry;  /* kernel name in it */
     char macros
-        [GG_MACROS_SIZE];   /* "NAME=VALUE" separated by single spaces; with source, the kernel's identity */
-    uint32_t grid, threads; /* blocks, threads a block */
-    uint32_t smem_bytes;    /* dynamic shared memory a block */
-    uint32_t box_rows[3];   /* rows of a TMA box at most: of the operands a and b, of the output */
-    bool empty;             /* no rows: nothing to launch (dW still zeroes its output) */
+        [GG_MACROS_SIZE];    /* "NAME=VALUE" separated by single spaces; with source, the kernel's identity */
+    uint32_t grid, threads;  /* blocks, threads a block */
+    uint32_t smem_bytes;     /* dynamic shared memory a block */
+    uint32_t box_rows[3];    /* rows of a TMA box at most: of the operands a and b, of the output */
+    uint32_t short_box_rows; /* of a second map of a and b; 0: there is none */
+    bool empty;              /* no rows: nothing to launch (dW still zeroes its output) */
 } gg_plan;
 
 const char *gg_status_string(gg_status status);

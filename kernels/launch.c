@@ -108,7 +108,7 @@ static gg_tensor_map_spec silu_map_spec(const gg_plan *plan, int which, const vo
         .rank = 5,
         .dims = {K, GROUP, 2, I / GROUP, (uint64_t)p->E},
         .strides = {K * 2, I * K * 2, GROUP * K * 2, 2 * I * K * 2},
-        .box = {PANEL_COLUMNS, GROUP, 2, plan->box_rows[B] / (2 * GROUP), 1},
+        .box = {PANEL_COLUMNS, GROUP, 2, (uint32_t)plan->config.block_n / (2 * GROUP), 1},
     };
     const gg_tensor_map_spec first = {
         .base = base,
@@ -157,7 +157,8 @@ static size_t list_buffers(const gg_problem *p, const gg_tensors *tensors, gg_bu
 
 /* --- launching --- */
 
-gg_status gg_launch(gg_context *context, const gg_plan *plan, const gg_tensors *tensors, gg_stream stream) {
+static gg_status launch(gg_context *context, const gg_plan *plan, const gg_tensors *tensors, gg_stream stream,
+                        bool overlaps) {
     const gg_problem *p = &plan->problem;
     gg_backend *backend = context->backend;
     const gg_backend_ops *ops = backend->ops;
@@ -185,6 +186,7 @@ gg_status gg_launch(gg_context *context, const gg_plan *plan, const gg_tensors *
     };
     void *pointers[OPERANDS] = {0};
     tensor_map *maps[OPERANDS] = {&params.map_a, &params.map_b, &params.map_out, &params.map_first};
+    tensor_map *short_maps[OPERANDS] = {&params.map_a_short, &params.map_b_short};
     for (int i = 0; i < operand_count(p); i++) {
         const int which = operand(p, i);
         const struct tensor *t = &tensors_table[which];
@@ -193,6 +195,10 @@ gg_status gg_launch(gg_context *context, const gg_plan *plan, const gg_tensors *
         gg_tensor_map_spec spec = map_spec(plan, t, plan->box_rows[i], pointers[i]);
         if (p->fusions & GG_FUSE_SILU && which != X) spec = silu_map_spec(plan, which, pointers[i]);
         if ((status = gg_fail_backend(context, ops->tensor_map(backend, &spec, maps[i]), t->name)))
+            return status;
+        if (i >= OUT || t->weights || !plan->short_box_rows) continue; /* weights are loaded whole */
+        spec = map_spec(plan, t, plan->short_box_rows, pointers[i]);
+        if ((status = gg_fail_backend(context, ops->tensor_map(backend, &spec, short_maps[i]), t->name)))
             return status;
     }
     params.a = pointers[A];
@@ -212,14 +218,20 @@ gg_status gg_launch(gg_context *context, const gg_plan *plan, const gg_tensors *
         .params = &params,
         .params_bytes = sizeof params,
         .label = label,
+        .waits = true,
+        .overlaps = overlaps,
         .buffers = buffers,
         .buffer_count = list_buffers(p, tensors, buffers),
     };
     return gg_fail_backend(context, ops->launch(backend, kernel, &spec, stream), gg_op_name(p->op));
 }
 
-static gg_status run(gg_context *context, gg_op op, const gg_problem *problem, const gg_config *config,
-                     const gg_tensors *tensors, gg_stream stream) {
+gg_status gg_launch(gg_context *context, const gg_plan *plan, const gg_tensors *tensors, gg_stream stream) {
+    return launch(context, plan, tensors, stream, false);
+}
+
+gg_status gg_run(gg_context *context, gg_op op, const gg_problem *problem, const gg_config *config,
+                 const gg_tensors *tensors, gg_stream stream, bool overlaps) {
     gg_problem p = *problem;
     gg_config resolved;
     gg_plan plan;
@@ -231,28 +243,28 @@ static gg_status run(gg_context *context, gg_op op, const gg_problem *problem, c
     }
     gg_status status = gg_plan_make(&p, config, gg_get_device(context), &plan, reason);
     if (status) return gg_fail(context, status, "%s", reason);
-    return gg_launch(context, &plan, tensors, stream);
+    return launch(context, &plan, tensors, stream, overlaps);
 }
 
 gg_status gg_forward(gg_context *context, const gg_problem *problem, const gg_config *config,
                      const gg_tensors *tensors, gg_stream stream) {
-    return run(context, GG_FORWARD, problem, config, tensors, stream);
+    return gg_run(context, GG_FORWARD, problem, config, tensors, stream, false);
 }
 
 gg_status gg_dX(gg_context *context, const gg_problem *problem, const gg_config *config,
                 const gg_tensors *tensors, gg_stream stream) {
-    return run(context, GG_DX, problem, config, tensors, stream);
+    return gg_run(context, GG_DX, problem, config, tensors, stream, false);
 }
 
 gg_status gg_dW(gg_context *context, const gg_problem *problem, const gg_config *config,
                 const gg_tensors *tensors, gg_stream stream) {
-    return run(context, GG_DW, problem, config, tensors, stream);
+    return gg_run(context, GG_DW, problem, config, tensors, stream, false);
 }
 
 /* --- reduction and backward --- */
 
-gg_status gg_reduce_topk(gg_context *context, gg_dtype dtype, int64_t T, int32_t topk, int32_t K,
-                         const void *dx_slots, void *dx_tokens, gg_stream stream) {
+static gg_status reduce(gg_context *context, gg_dtype dtype, int64_t T, int32_t topk, int32_t K,
+                        const void *dx_slots, void *dx_tokens, gg_stream stream, bool overlaps) {
     /* a block a chunk of 256 x 8 values, and at most 8 blocks, 2048 threads, a multiprocessor at once */
     enum { THREADS = 256, VALUES = 8, BLOCKS_PER_SM = 8 };
     gg_kernel *kernel;
@@ -282,11 +294,18 @@ gg_status gg_reduce_topk(gg_context *context, gg_dtype dtype, int64_t T, int32_t
         .params = &params,
         .params_bytes = sizeof params,
         .label = "reduce_topk.cu",
+        .waits = true,
+        .overlaps = overlaps,
         .buffers = buffers,
         .buffer_count = sizeof buffers / sizeof *buffers,
     };
     return gg_fail_backend(context, context->backend->ops->launch(context->backend, kernel, &spec, stream),
                            "reduce_topk");
+}
+
+gg_status gg_reduce_topk(gg_context *context, gg_dtype dtype, int64_t T, int32_t topk, int32_t K,
+                         const void *dx_slots, void *dx_tokens, gg_stream stream) {
+    return reduce(context, dtype, T, topk, K, dx_slots, dx_tokens, stream, false);
 }
 
 static bool reduces(const gg_problem *problem) {
@@ -313,9 +332,9 @@ gg_status gg_backward(gg_context *context, const gg_problem *problem, const gg_c
     }
     if ((status = gg_dX(context, problem, config_dX, &slots, stream))) return status;
     if (reduces(problem)) {
-        status = gg_reduce_topk(context, problem->dtype, problem->T, problem->topk, problem->K, workspace,
-                                tensors->dx, stream);
+        status = reduce(context, problem->dtype, problem->T, problem->topk, problem->K, workspace,
+                        tensors->dx, stream, context->overlaps);
         if (status) return status;
     }
-    return gg_dW(context, problem, config_dW, tensors, stream);
+    return gg_run(context, GG_DW, problem, config_dW, tensors, stream, context->overlaps);
 }

@@ -7,6 +7,12 @@
 #include "device/moe_params.h"
 #include "moe_internal.h"
 
+/* A stream, and whether the last thing put on it is a kernel of this call, which the next one may overlap. */
+typedef struct queue {
+    gg_stream stream;
+    bool overlaps;
+} queue;
+
 /* One block being launched. */
 typedef struct block {
     gg_context *context;
@@ -15,7 +21,7 @@ typedef struct block {
     const gg_moe_tensors *t;
     gg_moe_layout layout;
     char *workspace;
-    gg_stream stream, side; /* side: `stream` where there is no other */
+    queue *queue, *side; /* where launches go; the side's, the same where there is no other stream */
     int64_t M;
 } block;
 
@@ -80,7 +86,7 @@ static gg_status launch(const block *b, gg_moe_kernel which, int64_t grid, const
                         size_t params_bytes) {
     gg_plan plan;
     gg_kernel *kernel;
-    gg_moe_plan_kernel(b->p, which, &plan);
+    gg_moe_plan_kernel(b->p, gg_get_device(b->context), which, &plan);
     if (!is_wanted(b, plan.entry)) return GG_OK;
     gg_source source = gg_plan_source(&plan, b->context->debug);
     gg_context_patch(b->context, &source);
@@ -91,17 +97,23 @@ static gg_status launch(const block *b, gg_moe_kernel which, int64_t grid, const
                                  .smem_bytes = plan.smem_bytes,
                                  .params = params,
                                  .params_bytes = params_bytes,
-                                 .label = plan.entry};
+                                 .label = plan.entry,
+                                 .waits = true,
+                                 .overlaps = b->queue->overlaps};
     gg_backend *backend = b->context->backend;
-    return gg_fail_backend(b->context, backend->ops->launch(backend, kernel, &spec, b->stream), plan.entry);
+    b->queue->overlaps = b->context->overlaps;
+    return gg_fail_backend(b->context, backend->ops->launch(backend, kernel, &spec, b->queue->stream),
+                           plan.entry);
 }
 
-/* Kernels that stream over rows: a thread 8 values or a warp a row, as many blocks as are resident, or fewer. */
+/* Kernels that stream over rows: a thread 8 values or a warp a row, as many blocks as are resident, or fewer: the last of a
+ * second wave would have the memory to themselves and not fill it. */
 static gg_status launch_rows(const block *b, gg_moe_kernel which, const void *params, size_t params_bytes,
                              int64_t threads) {
-    enum { BLOCKS_PER_SM = 2048 / GG_MOE_ROW_OP_THREADS };
+    /* of a multiprocessor, as bounded in the kernels' sources */
+    const int resident = which == GG_MOE_SILU_AND_MUL ? 6 : 4;
     const int64_t blocks = (threads + GG_MOE_ROW_OP_THREADS - 1) / GG_MOE_ROW_OP_THREADS;
-    const int64_t most = (int64_t)BLOCKS_PER_SM * gg_get_device(b->context)->sm_count;
+    const int64_t most = (int64_t)resident * gg_get_device(b->context)->sm_count;
     return launch(b, which, blocks < most ? blocks : most, params, params_bytes);
 }
 
@@ -115,15 +127,16 @@ static gg_status route(const block *b) {
                                   .histogram = buffer(b, GG_MOE_HISTOGRAM),
                                   .T = p->T,
                                   .E = p->E,
+                                  .padded_E = (i32)b->layout.places[GG_MOE_HISTOGRAM].cols,
                                   .H = p->H,
                                   .topk = p->topk};
     return launch(b, GG_MOE_ROUTER, gg_moe_tiles(p), &params, sizeof params);
 }
 
 static gg_status sort(const block *b) {
-    enum { MOST_BLOCKS = 128 }; /* one for every multiprocessor of a large GPU */
     const gg_moe_problem *p = b->p;
-    const int64_t tiles = gg_moe_tiles(p), each = (tiles + MOST_BLOCKS - 1) / MOST_BLOCKS;
+    const int64_t most = gg_get_device(b->context)->sm_count; /* more would only read the histogram again */
+    const int64_t tiles = gg_moe_tiles(p), each = (tiles + most - 1) / most;
     const sort_params params = {.topk_ids = buffer(b, GG_MOE_TOPK_IDS),
                                 .histogram = buffer(b, GG_MOE_HISTOGRAM),
                                 .m_sizes = buffer(b, GG_MOE_M_SIZES),
@@ -133,6 +146,7 @@ static gg_status sort(const block *b) {
                                 .all_tokens = buffer(b, GG_MOE_ALL_TOKENS),
                                 .T = p->T,
                                 .E = p->E,
+                                .padded_E = (i32)b->layout.places[GG_MOE_HISTOGRAM].cols,
                                 .topk = p->topk,
                                 .tiles = (i32)tiles,
                                 .tile_tokens = gg_moe_tile_tokens(p),
@@ -223,9 +237,6 @@ static void gemm_tensors(const block *b, gg_moe_gemm gemm, gg_op op, gg_tensors 
 }
 
 static gg_status gemm(const block *b, gg_moe_gemm which, gg_op op) {
-    static gg_status (*const run[GG_NUM_OPS])(gg_context *, const gg_problem *, const gg_config *,
-                                              const gg_tensors *, gg_stream) = {
-        [GG_FORWARD] = gg_forward, [GG_DX] = gg_dX, [GG_DW] = gg_dW};
     static const char *const names[] = {
 #define X(name, text) [name] = text,
         GG_MOE_GEMMS(X)
@@ -244,24 +255,40 @@ static gg_status gemm(const block *b, gg_moe_gemm which, gg_op op) {
         narrow = gg_moe_narrow_config(&problem, gg_get_device(b->context));
         config = &narrow;
     }
-    return run[op](b->context, &problem, config, &tensors, b->stream);
+    const bool overlaps = b->queue->overlaps;
+    b->queue->overlaps = b->context->overlaps;
+    return gg_run(b->context, op, &problem, config, &tensors, b->queue->stream, overlaps);
 }
 
 /* --- streams --- */
 
 /* What is put on `then` from now on waits for what is on `first`. */
-static gg_status order(const block *b, gg_stream first, gg_stream then) {
+static gg_status order(const block *b, const queue *first, queue *then) {
     gg_backend *backend = b->context->backend;
-    if (first == then || !backend->ops->stream_order) return GG_OK;
-    return gg_fail_backend(b->context, backend->ops->stream_order(backend, first, then), "block");
+    if (first == then) return GG_OK;
+    then->overlaps = false;
+    if (!backend->ops->stream_order) return GG_OK;
+    return gg_fail_backend(b->context, backend->ops->stream_order(backend, first->stream, then->stream),
+                           "block");
 }
 
 /* Puts `part` on the side stream, behind what is on the main one; until `order` back, nothing may read what it writes. */
 static gg_status run_beside(const block *b, gg_status (*part)(const block *)) {
     block beside = *b;
-    beside.stream = b->side;
-    gg_status status = order(b, b->stream, b->side);
+    beside.queue = b->side;
+    gg_status status = order(b, b->queue, b->side);
     return status ? status : part(&beside);
+}
+
+static gg_status copy(const block *b, void *dst, const void *src, size_t bytes, const char *name) {
+    gg_backend *backend = b->context->backend;
+    b->queue->overlaps = false;
+    return gg_fail_backend(b->context, backend->ops->copy(backend, dst, src, bytes, b->queue->stream), name);
+}
+static gg_status zero(const block *b, void *dst, size_t bytes, const char *name) {
+    gg_backend *backend = b->context->backend;
+    b->queue->overlaps = false;
+    return gg_fail_backend(b->context, backend->ops->fill(backend, dst, 0, bytes, b->queue->stream), name);
 }
 
 /* --- forward --- */
@@ -290,20 +317,21 @@ static gg_status forward(const block *b) {
     STEP(gemm(b, GG_MOE_GEMM_FIRST, GG_FORWARD));
     STEP(silu(b, buffer(b, GG_MOE_FIRST), buffer(b, GG_MOE_ACTIVATION), b->M, p->I));
     STEP(gemm(b, GG_MOE_GEMM_SECOND, GG_FORWARD));
-    if (p->shared_I) STEP(order(b, b->side, b->stream));
+    if (p->shared_I) STEP(order(b, b->side, b->queue));
     return merge(b, buffer(b, GG_MOE_SECOND), p->fusions & GG_PERMUTE_Y, weighted,
                  buffer(b, GG_MOE_SHARED_SECOND), NULL, b->t->y);
 }
 
 gg_status gg_moe_forward(gg_context *context, const gg_moe_problem *problem, const gg_moe_configs *configs,
                          const gg_moe_tensors *tensors, void *workspace, gg_stream stream, gg_stream side) {
+    queue queues[] = {{stream, false}, {side, false}};
     block b = {.context = context,
                .p = problem,
                .configs = configs,
                .t = tensors,
                .workspace = workspace,
-               .stream = stream,
-               .side = side ? side : stream};
+               .queue = queues,
+               .side = side && side != stream ? &queues[1] : queues};
     gg_status status = begin(&b, false);
     return status || problem->T == 0 ? status : forward(&b);
 }
@@ -313,8 +341,6 @@ gg_status gg_moe_forward(gg_context *context, const gg_moe_problem *problem, con
 /* Gradients of the router's weights and of x through it, from those of the routing weights. */
 static gg_status router_backward(const block *b) {
     const gg_moe_problem *p = b->p;
-    const gg_backend_ops *ops = b->context->backend->ops;
-    gg_backend *backend = b->context->backend;
     const size_t bytes = (size_t)p->E * (size_t)p->H * 2;
     const bool padded = p->E % 8;
     const router_backward_params params = {.logits = buffer(b, GG_MOE_LOGITS),
@@ -329,17 +355,12 @@ static gg_status router_backward(const block *b) {
     STEP(launch_rows(b, GG_MOE_ROUTER_BACKWARD, &params, sizeof params, p->T * 32));
     if (padded) { /* GEMMs take multiples of 8 */
         void *gate = buffer(b, GG_MOE_GATE_PADDED);
-        STEP(gg_fail_backend(
-            b->context, ops->fill(backend, gate, 0, b->layout.places[GG_MOE_GATE_PADDED].bytes, b->stream),
-            "gate"));
-        STEP(gg_fail_backend(b->context, ops->copy(backend, gate, b->t->gate, bytes, b->stream), "gate"));
+        STEP(zero(b, gate, b->layout.places[GG_MOE_GATE_PADDED].bytes, "gate"));
+        STEP(copy(b, gate, b->t->gate, bytes, "gate"));
     }
     STEP(gemm(b, GG_MOE_GEMM_ROUTER, GG_DX));
     STEP(gemm(b, GG_MOE_GEMM_ROUTER, GG_DW));
-    if (padded)
-        STEP(gg_fail_backend(
-            b->context, ops->copy(backend, b->t->d_gate, buffer(b, GG_MOE_D_GATE_PADDED), bytes, b->stream),
-            "d_gate"));
+    if (padded) STEP(copy(b, b->t->d_gate, buffer(b, GG_MOE_D_GATE_PADDED), bytes, "d_gate"));
     return GG_OK;
 }
 
@@ -401,7 +422,7 @@ static gg_status backward(const block *b) {
     if (!weighted) STEP(run_beside(b, weights_and_router_backward));
     STEP(gemm(b, GG_MOE_GEMM_SECOND, GG_DW));
     STEP(gemm(b, GG_MOE_GEMM_FIRST, GG_DW));
-    STEP(order(b, b->side, b->stream));
+    STEP(order(b, b->side, b->queue));
     return merge(b, buffer(b, GG_MOE_DX_ROWS), p->fusions & GG_PERMUTE_X, p->weights_first,
                  buffer(b, GG_MOE_DX_ROUTER), buffer(b, GG_MOE_SHARED_DX), b->t->dx);
 }
@@ -419,26 +440,23 @@ static gg_status zero_gradients(const block *b) {
         {b->t->d_shared_gate_up, 2ll * p->shared_I * p->H},
         {b->t->d_shared_down, (int64_t)p->H * p->shared_I},
     };
-    gg_backend *backend = b->context->backend;
     gg_status status = GG_OK;
     for (size_t i = 0; i < sizeof table / sizeof *table && !status; i++)
         if (table[i].elements)
-            status = gg_fail_backend(
-                b->context,
-                backend->ops->fill(backend, table[i].pointer, 0, (size_t)table[i].elements * 2, b->stream),
-                "zeroing gradients");
+            status = zero(b, table[i].pointer, (size_t)table[i].elements * 2, "zeroing gradients");
     return status;
 }
 
 gg_status gg_moe_backward(gg_context *context, const gg_moe_problem *problem, const gg_moe_configs *configs,
                           const gg_moe_tensors *tensors, void *workspace, gg_stream stream, gg_stream side) {
+    queue queues[] = {{stream, false}, {side, false}};
     block b = {.context = context,
                .p = problem,
                .configs = configs,
                .t = tensors,
                .workspace = workspace,
-               .stream = stream,
-               .side = side ? side : stream};
+               .queue = queues,
+               .side = side && side != stream ? &queues[1] : queues};
     gg_status status = begin(&b, true);
     if (status) return status;
     return problem->T == 0 ? zero_gradients(&b) : backward(&b);
@@ -448,7 +466,13 @@ gg_status gg_moe_backward(gg_context *context, const gg_moe_problem *problem, co
 
 gg_status gg_moe_autotune(gg_context *context, const gg_moe_problem *problem, const gg_moe_tensors *tensors,
                           void *workspace, size_t limit, gg_moe_configs *best, size_t *measured) {
-    block b = {.context = context, .p = problem, .t = tensors, .workspace = workspace};
+    queue queue = {NULL, false};
+    block b = {.context = context,
+               .p = problem,
+               .t = tensors,
+               .workspace = workspace,
+               .queue = &queue,
+               .side = &queue};
     gg_status status;
     const bool with_backward = problem->training && tensors->dx;
     size_t each = 0, all = 0;

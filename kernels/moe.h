@@ -68,7 +68,7 @@ typedef struct gg_moe_tensors {
     X(LOGITS, "logits", p->T, p->E, 4, true)                                                                 \
     X(TOPK_IDS, "topk_ids", p->T, p->topk, 4, true)         /* best first */                                 \
     X(TOPK_WEIGHTS, "topk_weights", p->T, p->topk, 4, true) /* float32 of the dtype's precision */           \
-    X(HISTOGRAM, "histogram", gg_moe_tiles(p), p->E, 4, true)                                                \
+    X(HISTOGRAM, "histogram", gg_moe_tiles(p), (p->E + 3ll) / 4 * 4, 4, true)                                \
     X(M_SIZES, "m_sizes", 1, p->E, 4, true)                                                                  \
     X(GATHER_INDICES, "gather_indices", 1, M, 4, true)                                                       \
     X(POSITIONS, "positions", 1, M, 4, true) /* of each slot in expert order */                              \
@@ -136,8 +136,9 @@ typedef enum gg_moe_kernel {
 #undef X
         GG_MOE_NUM_KERNELS
 } gg_moe_kernel;
-/* Source and macros of each kernel that the problem launches, to compile them ahead; returns how many. */
-size_t gg_moe_kernel_plans(const gg_moe_problem *problem, gg_plan plans[GG_MOE_NUM_KERNELS]);
+/* Source and macros of each kernel that the problem launches on a device, to compile them ahead; returns how many. */
+size_t gg_moe_kernel_plans(const gg_moe_problem *problem, const gg_device *device,
+                           gg_plan plans[GG_MOE_NUM_KERNELS]);
 
 /* The block's GEMMs; the router's gradients are GEMMs of one expert, its forward has a kernel of its own. */
 #define GG_MOE_GEMMS(X)                                                                                      \

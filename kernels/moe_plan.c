@@ -93,29 +93,32 @@ int64_t gg_moe_tiles(const gg_moe_problem *p) {
     return (p->T + gg_moe_tile_tokens(p) - 1) / gg_moe_tile_tokens(p);
 }
 
-/* The twin of device/router.cu: all experts of `rows` tokens, in steps of 64 columns, by warps that are as square as they
- * can be; then logits and choices in the place of the ring. */
-static void plan_router(const gg_moe_problem *p, gg_plan *plan) {
-    enum { STEP = 64, MAX_WARPS = 8, PAD = 8, SMALL_DEVICE = 98 * 1024, MAX_STAGES = 8 };
+/* The twin of device/router.cu: all experts of `rows` tokens, by two groups of warps that are as square as they can be;
+ * then logits and counts in the place of the ring. What a sum's order depends on, STEP and PANELS, goes with E alone. */
+static void plan_router(const gg_moe_problem *p, const gg_device *device, gg_plan *plan) {
+    enum { STEP = 64, GROUPS = 2, PAD = 8, WARP_OUTPUTS = 32 * 64, MIN_WARPS = 4, MAX_STAGES = 12 };
+    enum { ENOUGH = 160 * 1024 }; /* bytes under way; leaves the next kernel's blocks room to start */
     int rows = gg_moe_tile_tokens(p), cols = 32, warps_rows = 1, best = 0;
     while (cols < p->E) cols *= 2;
-    /* latency is what small tiles wait for: as many stages as even a small device has room for */
-    int stage = (rows + cols) * STEP * 2,
-        stages = SMALL_DEVICE / stage < MAX_STAGES ? SMALL_DEVICE / stage : MAX_STAGES;
-    int most = rows / 16 * (cols / 16), warps = most < MAX_WARPS ? most : MAX_WARPS;
+    int panels = cols <= 64 ? 2 : 1; /* narrow tiles have little to do between two barriers */
+    int stage = (rows + cols) * panels * STEP * 2;
+    int room = device->smem_per_block < ENOUGH ? (int)device->smem_per_block : ENOUGH;
+    int stages = room / stage < MAX_STAGES ? room / stage : MAX_STAGES;
+    int most = rows / 16 * (cols / 16), warps = rows * cols / WARP_OUTPUTS;
+    if (warps < MIN_WARPS) warps = most < MIN_WARPS ? most : MIN_WARPS;
     for (int r = 1; r <= warps && rows / r >= 16; r *= 2) {
         int warp_cols = cols / (warps / r), sides = rows / r + warp_cols;
         if (warp_cols < 16 || (best && sides >= best)) continue;
         best = sides;
         warps_rows = r;
     }
-    int ring = stages * stage, logits = rows * (cols + PAD + p->topk) * 4;
-    plan->threads = (uint32_t)warps * 32;
+    int ring = stages * stage, logits = (rows * (cols + PAD) + GROUPS * warps * cols) * 4;
+    plan->threads = (uint32_t)(GROUPS * warps) * 32;
     plan->smem_bytes = (uint32_t)(ring > logits ? ring : logits);
     snprintf(plan->macros, GG_MACROS_SIZE,
              "DTYPE=%d SCORE=%d OP=0 BLOCK_SIZE_M=%d BLOCK_SIZE_N=%d BLOCK_SIZE_K=%d NUM_WARPS=%d "
-             "WARPS_ROWS=%d NUM_STAGES=%d",
-             (int)p->dtype, (int)p->score, rows, cols, STEP, warps, warps_rows, stages);
+             "WARPS_ROWS=%d NUM_STAGES=%d PANELS=%d",
+             (int)p->dtype, (int)p->score, rows, cols, STEP, warps, warps_rows, stages, panels);
 }
 
 static const struct {
@@ -128,13 +131,14 @@ static const struct {
 #undef X
 };
 
-void gg_moe_plan_kernel(const gg_moe_problem *p, gg_moe_kernel kernel, gg_plan *plan) {
-    enum { SORT_THREADS = 512 }; /* fixed in device/sort_slots.cu */
+void gg_moe_plan_kernel(const gg_moe_problem *p, const gg_device *device, gg_moe_kernel kernel,
+                        gg_plan *plan) {
+    enum { SORT_THREADS = 512, SORT_COUNTS = 8 * SORT_THREADS }; /* fixed in device/sort_slots.cu */
     char *at = plan->macros;
     *plan = (gg_plan){
         .source = kernels[kernel].source, .entry = kernels[kernel].entry, .threads = GG_MOE_ROW_OP_THREADS};
     if (kernel == GG_MOE_ROUTER) {
-        plan_router(p, plan);
+        plan_router(p, device, plan);
         return;
     }
     at += snprintf(at, GG_MACROS_SIZE, "DTYPE=%d", (int)p->dtype);
@@ -142,12 +146,12 @@ void gg_moe_plan_kernel(const gg_moe_problem *p, gg_moe_kernel kernel, gg_plan *
     if (kernels[kernel].scored) at += snprintf(at, 32, " SCORE=%d", (int)p->score);
     if (kernel == GG_MOE_SORT_SLOTS) {
         plan->threads = SORT_THREADS;
-        plan->smem_bytes =
-            (uint32_t)(2 * SORT_THREADS + 4 * GG_MOE_MAX_E + gg_moe_tile_tokens(p) * p->topk) * 4;
+        plan->smem_bytes = (SORT_COUNTS + GG_MOE_MAX_E + SORT_THREADS / 32) * 4;
     }
 }
 
-size_t gg_moe_kernel_plans(const gg_moe_problem *p, gg_plan plans[GG_MOE_NUM_KERNELS]) {
+size_t gg_moe_kernel_plans(const gg_moe_problem *p, const gg_device *device,
+                           gg_plan plans[GG_MOE_NUM_KERNELS]) {
     const bool permutes = !(p->fusions & GG_PERMUTE_X) || (p->training && !(p->fusions & GG_PERMUTE_Y));
     const bool needed[GG_MOE_NUM_KERNELS] = {
         [GG_MOE_ROUTER] = true,
@@ -161,7 +165,7 @@ size_t gg_moe_kernel_plans(const gg_moe_problem *p, gg_plan plans[GG_MOE_NUM_KER
     };
     size_t count = 0;
     for (int i = 0; i < GG_MOE_NUM_KERNELS; i++)
-        if (needed[i]) gg_moe_plan_kernel(p, i, &plans[count++]);
+        if (needed[i]) gg_moe_plan_kernel(p, device, i, &plans[count++]);
     return count;
 }
 

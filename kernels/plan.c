@@ -16,8 +16,9 @@ enum {
     MAX_BOX_ROWS = 256,         /* of a tensor map's box */
     WGMMA_STEP = 64,            /* reduction a stage: one 128-byte swizzle span */
     WEIGHTS_THAT_STAY = 16 << 20,    /* bytes of an expert, of some 50 MiB of L2 that several experts share */
-    WGMMA_TALL_BOX = 64,             /* rows of a TMA box of weights and of a piece of output */
-    WGMMA_SHORT_BOX = 32,            /* of tokens, of which a tile may need few */
+    WGMMA_PIECE_ROWS = 64,           /* of a piece of output */
+    WGMMA_SHORT_BOX = 32,            /* rows of a box of what a tile may need in part */
+    WGMMA_BEGUN_BYTES = 32,          /* a tile's description */
     WGMMA_PIECE_BYTES = 64 * 64 * 2, /* staged output */
     WGMMA_MIN_PIECES =
         2, /* staged at once by a consumer warpgroup: one is stored while the next is written */
@@ -260,7 +261,8 @@ static gg_status plan_wgmma(const gg_problem *p, const gg_config *c, const gg_de
         REFUSE("output tile %dx%d needs %d accumulators a thread with %d warps; at most %d fit in registers",
                rows, cols, acc, w, MAX_ACC);
     if (c->num_stages < 2 || c->num_stages > 8) REFUSE("num_stages is %d; wgmma takes 2 to 8", c->num_stages);
-    int64_t ring = (int64_t)c->num_stages * ((rows + cols) * step * 2 + 16),
+    int64_t ring = (int64_t)c->num_stages * ((rows + cols) * step * 2 + 16) +
+                   (c->num_stages + 2) * WGMMA_BEGUN_BYTES,
             piece = w / 4 * WGMMA_PIECE_BYTES;
     int64_t pieces = min64((device->smem_per_block - ring) / piece, p_size / (16 * w) * q_size / 64);
     pieces = min64(pieces < WGMMA_MIN_PIECES ? WGMMA_MIN_PIECES : pieces, WGMMA_MAX_PIECES);
@@ -281,9 +283,9 @@ static gg_status plan_wgmma(const gg_problem *p, const gg_config *c, const gg_de
     plan->source = "wgmma.cu";
     plan->threads = (uint32_t)(w + 4) * 32;
     plan->smem_bytes = (uint32_t)smem;
-    plan->box_rows[0] = WGMMA_SHORT_BOX;
-    plan->box_rows[1] = p->op == GG_DW ? WGMMA_SHORT_BOX : WGMMA_TALL_BOX;
-    plan->box_rows[2] = WGMMA_TALL_BOX;
+    plan->box_rows[0] = plan->box_rows[1] = MAX_BOX_ROWS;
+    plan->box_rows[2] = WGMMA_PIECE_ROWS;
+    plan->short_box_rows = WGMMA_SHORT_BOX;
     plan->grid = (uint32_t)min64(most_tiles(p, rows, cols), device->sm_count);
     return GG_OK;
 }

@@ -6,8 +6,17 @@
 
 #include "fake_cuda.h"
 
-fake_cuda fake_cuda_state = {.devices = 2, .cc_major = 9, .cc_minor = 0, .memory = (size_t)1 << 40};
+fake_cuda fake_cuda_state = {
+    .devices = 2, .cc_major = 9, .cc_minor = 0, .version = 13010, .memory = (size_t)1 << 40};
 #define S fake_cuda_state
+
+/* CUlaunchConfig and CUlaunchAttribute, as cuda.h lays them out. */
+struct launch_config {
+    unsigned grid[3], block[3], smem;
+    void *stream;
+    const struct { int id, pad, value, rest[15]; } * attributes;
+    unsigned attribute_count;
+};
 
 /* Milliseconds by which work advances the clock; time between two events is what passed and a constant. */
 enum { LARGE = 1 << 20 };
@@ -30,7 +39,7 @@ int cuGetErrorString(int error, const char **text) {
     return 0;
 }
 int cuInit(unsigned flags) { return (int)flags; }
-int cuDriverGetVersion(int *version) { return *version = 13010, 0; }
+int cuDriverGetVersion(int *version) { return *version = S.version, 0; }
 int cuDeviceGetCount(int *count) { return *count = S.devices, 0; }
 int cuDeviceGet(int *device, int ordinal) { return *device = ordinal, 0; }
 int cuDeviceGetName(char *name, int size, int device) {
@@ -64,6 +73,10 @@ int cuMemAlloc_v2(unsigned long long *address, size_t bytes) {
     *address = (uintptr_t)aligned_alloc(512, (bytes + 511) / 512 * 512);
     S.allocated += *address != 0;
     return *address ? 0 : 2;
+}
+int cuMemGetInfo_v2(size_t *unused, size_t *total) {
+    *unused = S.memory;
+    return cuDeviceTotalMem_v2(total, 0);
 }
 int cuMemFree_v2(unsigned long long address) {
     S.allocated--;
@@ -108,19 +121,22 @@ int cuFuncSetAttribute(void *function, int attribute, int value) {
     S.smem_attribute = value;
     return 0;
 }
-int cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
-                   unsigned bz, unsigned smem, void *stream, void **params, void **extra) {
+int cuLaunchKernelEx(const struct launch_config *config, void *function, void **params, void **extra) {
     S.clock += launch_ms;
     S.launches++;
-    S.grid = gx;
-    S.threads = bx;
-    S.smem = smem;
-    S.stream = stream;
+    S.grid = config->grid[0];
+    S.threads = config->block[0];
+    S.smem = config->smem;
+    S.stream = config->stream;
+    S.overlaps =
+        config->attribute_count == 1 && config->attributes->id == 6 && config->attributes->value == 1;
     memcpy(&S.first_param, params[0], sizeof S.first_param);
     int fault = take_fault();
-    return fault                                                            ? fault
-           : gy == 1 && gz == 1 && by == 1 && bz == 1 && !extra && function ? 0
-                                                                            : CUDA_ERROR_INVALID_VALUE;
+    return fault ? fault
+           : config->grid[1] == 1 && config->grid[2] == 1 && config->block[1] == 1 && config->block[2] == 1 &&
+                   !extra && function
+               ? 0
+               : CUDA_ERROR_INVALID_VALUE;
 }
 int cuTensorMapEncodeTiled(void *map, int type, uint32_t rank, void *base, const uint64_t *dims,
                            const uint64_t *strides, const uint32_t *box, const uint32_t *steps,

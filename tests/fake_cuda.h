@@ -12,7 +12,7 @@ enum {
 
 typedef struct fake_cuda {
     /* answers */
-    int devices, cc_major, cc_minor;
+    int devices, cc_major, cc_minor, version;
     int next_fault;        /* the next launch, map or load ends so */
     int synchronize_fault; /* every wait ends so */
     size_t memory;         /* an allocation of more fails */
@@ -24,6 +24,7 @@ typedef struct fake_cuda {
     float clock;           /* milliseconds */
     int smem_attribute, smem_attribute_calls;
     unsigned grid, threads, smem;
+    int overlaps; /* the last launch may start early */
     uint64_t first_param;
     void *stream, *recorded_on, *waiting; /* of the last launch, event and wait for an event */
     int map_type, map_interleave, map_swizzle, map_promotion, map_fill;

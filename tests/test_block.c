@@ -154,13 +154,16 @@ static void activations_without_first(void **state) {
 /* A golden as if a device had made it, with one number changed. */
 typedef struct forged {
     mg_block_golden golden;
-    mg_block_output output;
+    int threads;
 } forged;
 
-static gg_status read_forged(void *data, mg_block_output output, int64_t row, uint16_t *out) {
+static gg_status read_forged(void *data, mg_block_output output, const int64_t *rows, int64_t count,
+                             uint16_t *out) {
     const forged *f = data;
     const int64_t cols = mg_block_output_shape(&f->golden.view.p, output).cols;
-    memcpy(out, f->golden.outputs[output] + row * cols, (size_t)cols * sizeof *out);
+    assert_true(count > 0 && cols > 0);
+    for (int64_t i = 0; i < count; i++)
+        memcpy(out + i * cols, f->golden.outputs[output] + rows[i] * cols, (size_t)cols * sizeof *out);
     return GG_OK;
 }
 
@@ -170,7 +173,8 @@ static void judge_forged(forged *f, mg_result *result) {
                                     .p = f->golden.view.p,
                                     .backward = true,
                                     .workspace = f->golden.workspace,
-                                    .read_output_row = read_forged,
+                                    .threads = f->threads,
+                                    .read_output_rows = read_forged,
                                     .data = f};
     *result = (mg_result){.verdict = MG_PASSED};
     assert_int_equal(mg_block_judge(&judged, result, error), GG_OK);
@@ -195,7 +199,7 @@ static void spoil(const mg_block_step_shape *shape, mg_block_step step, bool nan
 }
 
 static void judge_names_the_step(const char *key, gg_dtype dtype, unsigned fusions) {
-    forged f = {0};
+    forged f = {.threads = 2};
     mg_result result;
     const gg_moe_problem p = mg_block_problem(find(key), MG_BLOCK_BACKWARD, fusions, dtype);
     assert_int_equal(mg_block_golden_make(&f.golden, find(key), &p, 0), GG_OK);
@@ -231,6 +235,63 @@ static void wrong_steps_are_named(void **state) {
     judge_names_the_step("qwen3-topk2-E8-T61-H72-I40", GG_FP16, GG_PERMUTE_X | GG_PERMUTE_Y);
     judge_names_the_step("llama4-topk1-E4-T61-H72-I40", GG_BF16, 0);
     judge_names_the_step("llama4-topk2-E6-T45-H40-I24", GG_FP16, GG_PERMUTE_Y);
+}
+
+/* Whichever thread has the row, a wrong number in it is found, and everything is as one thread would have it. */
+static void every_row_is_judged(void **state) {
+    const mg_block *block = find("qwen3-norm_topk_prob-topk3-E5-T7-H40-I24");
+    const gg_moe_problem p = mg_block_problem(block, MG_BLOCK_BACKWARD, GG_PERMUTE_Y, GG_BF16);
+    static const mg_block_step steps[] = {MG_STEP_FIRST, MG_STEP_D_DOWN, MG_STEP_DX};
+    forged f = {0};
+    mg_result alone, together;
+    (void)state;
+    assert_int_equal(mg_block_golden_make(&f.golden, block, &p, 0), GG_OK);
+    judge_forged(&f, &alone);
+    f.threads = 5;
+    judge_forged(&f, &together);
+    assert_memory_equal(&alone, &together, sizeof alone);
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        const mg_block_step_shape shape = mg_block_step_of(&p, steps[i]);
+        for (int64_t row = 0; row < shape.rows; row++) {
+            uint16_t *at = shape.buffer == GG_MOE_NUM_BUFFERS
+                               ? f.golden.outputs[shape.output]
+                               : (uint16_t *)(void *)(f.golden.workspace +
+                                                      f.golden.view.layout.places[shape.buffer].offset);
+            at += row * shape.cols + row % shape.cols;
+            const uint16_t kept = *at;
+            *at = 0x7fff;
+            f.threads = 1;
+            judge_forged(&f, &alone);
+            f.threads = 1 + (int)(row % 4);
+            judge_forged(&f, &together);
+            *at = kept;
+            assert_memory_equal(&alone, &together, sizeof alone);
+            assert_int_equal(together.verdict, MG_FAILED);
+            assert_string_equal(together.difference.output, shape.name);
+            assert_int_equal(together.difference.row, row);
+            assert_int_equal(together.difference.col, row % shape.cols);
+        }
+    }
+    mg_block_golden_free(&f.golden);
+}
+
+/* The gradient of an expert without rows is zero, and nothing else is near enough to it. */
+static void zero_is_exact(void **state) {
+    const mg_block *block = find("qwen3-norm_topk_prob-topk10-E200-T37-H40-I8");
+    const gg_moe_problem p = mg_block_problem(block, MG_BLOCK_BACKWARD, 0, GG_BF16);
+    const int64_t expert = (int64_t)p.H * p.I;
+    forged f = {.threads = 2};
+    mg_result result;
+    int64_t e = 0;
+    (void)state;
+    assert_int_equal(mg_block_golden_make(&f.golden, block, &p, 0), GG_OK);
+    while (e < p.E && f.golden.view.starts[e] < f.golden.view.starts[e + 1]) e++;
+    assert_true(e < p.E);
+    f.golden.outputs[MG_BLOCK_D_DOWN][e * expert] = 1; /* the smallest number there is */
+    judge_forged(&f, &result);
+    assert_int_equal(result.verdict, MG_FAILED);
+    assert_string_equal(result.difference.output, "d_down");
+    mg_block_golden_free(&f.golden);
 }
 
 /* Beside the golden many small errors show that would be too many, and the first tensor that has them is named. */
@@ -325,6 +386,7 @@ int main(void) {
         cmocka_unit_test(goldens_are_numpys),     cmocka_unit_test(exponentials),
         cmocka_unit_test(data_are_exact),         cmocka_unit_test(wrong_steps_are_named),
         cmocka_unit_test(wrong_routing_is_named), cmocka_unit_test(wholes_are_beside_their_goldens),
+        cmocka_unit_test(every_row_is_judged),    cmocka_unit_test(zero_is_exact),
         cmocka_unit_test(problems_are_refused),   cmocka_unit_test(activations_without_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -29,7 +29,9 @@ static int load_driver(void **state) {
     return !*state;
 }
 
-static fake_cuda fresh(void) { return (fake_cuda){.devices = 2, .cc_major = 9, .memory = 1 << 20}; }
+static fake_cuda fresh(void) {
+    return (fake_cuda){.devices = 2, .cc_major = 9, .version = 13010, .memory = 1 << 20};
+}
 
 static int set_up(void **state) {
     fixture *f = calloc(1, sizeof *f);
@@ -134,6 +136,7 @@ static void memory_is_moved_and_filled(void **state) {
     assert_int_equal(ops->alloc(f->backend, sizeof words, &a), GG_OK);
     assert_int_equal(ops->alloc(f->backend, sizeof words, &b), GG_OK);
     assert_int_equal(ops->alloc(f->backend, 0, &none), GG_OK);
+    assert_true(ops->free_memory(f->backend) == f->driver->memory);
     assert_non_null(none);
     int waits = f->driver->waits, of_streams = f->driver->waits_of_streams;
     assert_int_equal(ops->upload(f->backend, a, words, sizeof words), GG_OK);
@@ -181,10 +184,41 @@ static void launches_pass_their_numbers(void **state) {
     assert_true(f->driver->grid == 7 && f->driver->threads == 96 && f->driver->smem == 90000);
     assert_true(f->driver->first_param == 0x1122334455667788);
     assert_ptr_equal(f->driver->stream, (void *)16);
+    assert_false(f->driver->overlaps);
     f->driver->next_fault = CUDA_ERROR_INVALID_VALUE;
     assert_int_equal(launch(f, 0, "refused"), GG_ERR_LAUNCH);
     assert_non_null(strstr(f->backend->error, "'refused'"));
     assert_non_null(strstr(f->backend->error, "CUDA_ERROR_INVALID_VALUE"));
+}
+
+/* Only where asked, and where the device and the driver can, in graphs too. */
+static void launches_overlap(void **state) {
+    static const struct {
+        int cc_major, version;
+        bool asked, overlaps;
+    } table[] = {{9, 12030, true, true},
+                 {9, 12030, false, false},
+                 {10, 13010, true, true},
+                 {9, 12020, true, false},
+                 {8, 13010, true, false}};
+    fixture *f = *state;
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        const uint64_t param = 1;
+        const gg_launch_spec spec = {.grid = 1,
+                                     .threads = 32,
+                                     .params = &param,
+                                     .params_bytes = sizeof param,
+                                     .label = "behind",
+                                     .overlaps = table[i].asked};
+        char error[GG_ERROR_SIZE];
+        gg_backend *backend;
+        f->driver->cc_major = table[i].cc_major;
+        f->driver->version = table[i].version;
+        assert_int_equal(gg_cuda_backend.open(&backend, 0, error), GG_OK);
+        assert_int_equal(gg_cuda_backend.launch(backend, f->kernel, &spec, NULL), GG_OK);
+        assert_int_equal(f->driver->overlaps, table[i].overlaps);
+        gg_cuda_backend.close(backend);
+    }
 }
 
 static void faults_of_kernels_surface_at_the_wait(void **state) {
@@ -299,6 +333,7 @@ int main(void) {
         TEST(targets_follow_the_capability),
         TEST(memory_is_moved_and_filled),
         TEST(launches_pass_their_numbers),
+        TEST(launches_overlap),
         TEST(faults_of_kernels_surface_at_the_wait),
         TEST(tensor_maps_are_passed_on),
         TEST(graphs_are_captured_and_replayed),

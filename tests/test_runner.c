@@ -8,6 +8,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <poll.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 
 #include "fake_executor.h"
@@ -21,12 +22,14 @@ typedef struct seen {
     char ids[COUNT][MG_ID_SIZE];
     mg_result results[COUNT];
     size_t times[COUNT], arrived, stop_after;
+    int workers;
+    const mg_schedule *schedule;
     uint64_t arrival_pid[COUNT], arrival_index[COUNT];
     volatile sig_atomic_t stop;
 } seen;
 
 static const char *const variables[] = {"FAKE_OPEN", "FAKE_CRASH", "FAKE_EXIT", "FAKE_HANG",
-                                        "FAKE_LOST", "FAKE_FAIL",  "FAKE_MS"};
+                                        "FAKE_LOST", "FAKE_FAIL",  "FAKE_MS",   "FAKE_KILL"};
 
 static bool take(void *user, const mg_result *result) {
     seen *s = user;
@@ -45,6 +48,7 @@ static int set_up(void **state) {
     seen *s = calloc(1, sizeof *s);
     if (!s || mg_cases_new(&all)) return -1;
     s->cases = all.items;
+    s->workers = 3;
     for (uint32_t i = 0; i < COUNT; i++) {
         s->order[i] = COUNT - 1 - i;
         mg_case_id(&s->cases[i], s->ids[i]);
@@ -66,7 +70,8 @@ static gg_status run(seen *s, double timeout, char error[MG_ERROR_SIZE]) {
                                .cases = s->cases,
                                .order = s->order,
                                .count = COUNT,
-                               .workers = 3,
+                               .schedule = s->schedule,
+                               .workers = s->workers,
                                .timeout = timeout,
                                .stop = &s->stop,
                                .result = take,
@@ -186,6 +191,67 @@ static void test_stops_when_told(void **state) {
     assert_int_equal(s->arrived, 20);
 }
 
+/* --- device memory --- */
+
+static void make_device(uint64_t bytes) {
+    fake_device_memory =
+        mmap(NULL, sizeof *fake_device_memory, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(fake_device_memory != MAP_FAILED);
+    fake_device_memory->bytes = bytes;
+}
+static void remove_device(void) {
+    munmap(fake_device_memory, sizeof *fake_device_memory);
+    fake_device_memory = NULL;
+}
+
+/* How many cases found no memory, of a run with or without bounds; `most` was held at once. */
+static size_t count_starved(seen *s, int workers, bool bounded, uint64_t bytes, uint64_t *most) {
+    static const mg_execute_options execute;
+    mg_schedule schedule;
+    char error[MG_ERROR_SIZE] = "";
+    size_t starved = 0;
+    make_device(bytes);
+    for (uint32_t i = 0; i < COUNT; i++) s->order[i] = COUNT - 1 - i;
+    const mg_schedule_job job = {.execute = &execute,
+                                 .cases = s->cases,
+                                 .order = s->order,
+                                 .count = COUNT,
+                                 .workers = workers,
+                                 .free_memory = bytes + ((uint64_t)workers << 30)};
+    assert_int_equal(mg_schedule_make(&schedule, &job, error), GG_OK);
+    memset(s->times, 0, sizeof s->times);
+    s->arrived = 0;
+    s->workers = workers;
+    s->schedule = bounded ? &schedule : NULL;
+    assert_int_equal(run(s, 60, error), GG_OK);
+    assert_int_equal(s->arrived, COUNT);
+    for (size_t i = 0; i < COUNT; i++) {
+        assert_int_equal(s->times[i], 1);
+        starved += strstr(s->results[i].message, "no memory is left") != NULL;
+    }
+    *most = fake_device_memory->most;
+    mg_schedule_free(&schedule);
+    remove_device();
+    return starved;
+}
+
+/* With bounds no case is without memory, however many workers there are and however they die, and most of the memory is
+ * made use of; without them some are, or this would prove nothing. */
+static void test_memory_is_shared(void **state) {
+    const uint64_t bytes = (uint64_t)64 << 30;
+    uint64_t most;
+    seen *s = *state;
+    setenv("FAKE_MS", "2", 1);
+    for (int workers = 1; workers <= 16; workers += workers < 4 ? 1 : 4) {
+        assert_int_equal(count_starved(s, workers, true, bytes, &most), 0);
+        assert_true(most <= bytes);
+        assert_true(workers < 4 || most > bytes / 2);
+    }
+    assert_true(count_starved(s, 8, false, bytes, &most) > 0);
+    setenv("FAKE_KILL", "use_tma", 1); /* their memory goes to others */
+    assert_int_equal(count_starved(s, 8, true, bytes, &most), 0);
+}
+
 /* Workers of a killed parent leave, also those in a case that hangs. */
 static void test_orphans_leave(void **state) {
     seen *s = *state;
@@ -217,7 +283,7 @@ int main(void) {
         TEST(test_hang),          TEST(test_lost),
         TEST(test_many_crashes),  TEST(test_never_starts),
         TEST(test_starts_late),   TEST(test_stops_when_told),
-        TEST(test_orphans_leave),
+        TEST(test_orphans_leave), TEST(test_memory_is_shared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -155,6 +155,30 @@ static void test_shuffles(void **state) {
     teardown(f);
 }
 
+static void test_warps(void **state) {
+    (void)state;
+    fixture *f = setup(256, 1024, 0);
+    uint32_t *in = (uint32_t *)(void *)f->in;
+    for (uint32_t i = 0; i < 64; i++) in[i] = noise(i) | 0x100;
+    run(f, "", "warps", 1, 64, 0);
+    for (uint32_t i = 0; i < 64; i++) {
+        const uint32_t *warp = in + (i & 32);
+        uint32_t largest = 0, ballot = 0, match = 0, bits = 0, lowest = 0;
+        for (uint32_t lane = 0; lane < 32; lane++) {
+            if (warp[lane] > largest) largest = warp[lane];
+            ballot |= (uint32_t)((warp[lane] & 4) != 0) << lane;
+            match |= (uint32_t)(warp[lane] % 5 == in[i] % 5) << lane;
+            bits += in[i] >> lane & 1;
+        }
+        while (!(in[i] >> lowest & 1)) lowest++;
+        assert_int_equal(f->params.out[i], largest);
+        assert_int_equal(f->params.out[64 + i], ballot);
+        assert_int_equal(f->params.out[128 + i], match);
+        assert_int_equal(f->params.out[192 + i], bits * 100 + lowest);
+    }
+    teardown(f);
+}
+
 /* magnitudes only; the first beyond the largest finite one counts as 65536, for rounding */
 static double fp16_value(uint32_t bits) {
     uint32_t exponent = bits >> 10, mantissa = bits & 0x3ff;
@@ -548,15 +572,25 @@ static void test_no_compiler(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_no_compiler),  cmocka_unit_test(test_ldmatrix),
-        cmocka_unit_test(test_mma),          cmocka_unit_test(test_mma_specials),
-        cmocka_unit_test(test_shuffles),     cmocka_unit_test(test_conversions),
-        cmocka_unit_test(test_arithmetic),   cmocka_unit_test(test_plain),
-        cmocka_unit_test(test_largest),      cmocka_unit_test(test_atomics),
-        cmocka_unit_test(test_block_order),  cmocka_unit_test(test_named_barriers),
-        cmocka_unit_test(test_copies),       cmocka_unit_test(test_box_load),
-        cmocka_unit_test(test_box_store),    cmocka_unit_test(test_box_of_halves),
-        cmocka_unit_test(test_map_refusals), cmocka_unit_test(test_phases),
+        cmocka_unit_test(test_no_compiler),
+        cmocka_unit_test(test_ldmatrix),
+        cmocka_unit_test(test_mma),
+        cmocka_unit_test(test_mma_specials),
+        cmocka_unit_test(test_shuffles),
+        cmocka_unit_test(test_warps),
+        cmocka_unit_test(test_conversions),
+        cmocka_unit_test(test_arithmetic),
+        cmocka_unit_test(test_plain),
+        cmocka_unit_test(test_largest),
+        cmocka_unit_test(test_atomics),
+        cmocka_unit_test(test_block_order),
+        cmocka_unit_test(test_named_barriers),
+        cmocka_unit_test(test_copies),
+        cmocka_unit_test(test_box_load),
+        cmocka_unit_test(test_box_store),
+        cmocka_unit_test(test_box_of_halves),
+        cmocka_unit_test(test_map_refusals),
+        cmocka_unit_test(test_phases),
         cmocka_unit_test(test_compile),
     };
     return cmocka_run_group_tests(tests, NULL, remove_compiled);

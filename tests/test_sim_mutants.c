@@ -60,6 +60,7 @@ typedef struct row {
 
 static const row rows[] = {
     /* --- the ring of mma_sync: waits, barriers, phases, counts --- */
+    SYNC("no wait for the launch before", "mma_sync.cu", "    grid_wait();\n", "", GG_FORWARD, 0),
     SYNC_EACH("no cp.async wait", "mma_sync.cu", "cp_async_wait(NUM_STAGES - 2);", "", 0, 0, 0),
     SYNC_EACH("cp.async wait one group short", "mma_sync.cu", "cp_async_wait(NUM_STAGES - 2);",
               "cp_async_wait(NUM_STAGES - 1);", 0, 0, 0),
@@ -186,6 +187,9 @@ static const row rows[] = {
        "        ring_advance(at);\n" LAST_RELEASE, GG_DW, DY_X),
     WG("ring does not go on behind the last step", "wgmma_loop.h", LAST_ADVANCE, LAST_RELEASE, GG_DW, DY_X),
     /* --- wgmma: the producer --- */
+    WG("no wait for the launch before", "wgmma.cu", "    grid_wait();\n", "", GG_DX, DY_W),
+    WG("only the consumers wait for the launch before", "wgmma.cu", "    grid_wait();\n", "", GG_FORWARD, X_W,
+       .find_2 = "        consume(&p, &c);", .replace_2 = "        grid_wait();\n        consume(&p, &c);"),
     WG_EACH("no empty-slot wait", "wgmma_producer.h", "mbarrier_wait(empty + 8 * at.slot, at.parity ^ 1);",
             "", X_W, DY_W, DY_X),
     WG("wrong phase of an empty barrier", "wgmma_producer.h",

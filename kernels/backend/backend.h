@@ -68,6 +68,9 @@ typedef struct gg_launch_spec {
     const void *params; /* one struct, passed by value */
     size_t params_bytes;
     const char *label; /* for error messages */
+    bool waits; /* each thread calls grid_wait before it touches memory; the simulator holds it to that */
+    bool
+        overlaps; /* and may start while the launch before it on the stream, one that waits too, still runs */
     /* All device memory that the kernel may touch; none: any. The simulator's race mode holds it to that, others do not. */
     const gg_buffer *buffers;
     size_t buffer_count;
@@ -82,6 +85,8 @@ typedef struct gg_backend_ops {
     gg_status (*alloc)(gg_backend *, size_t bytes,
                        void **out); /* 256-byte aligned; bytes 0 gives a valid address */
     void (*free)(gg_backend *, void *);
+    /* Bytes of device memory that nobody has taken, other processes included. NULL, or 0: unknown. */
+    uint64_t (*free_memory)(gg_backend *);
     gg_status (*upload)(gg_backend *, void *dst, const void *src, size_t bytes); /* synchronous */
     gg_status (*download)(gg_backend *, void *dst, const void *src,
                           size_t bytes); /* synchronous, after all streams */
@@ -157,6 +162,8 @@ void gg_context_use_sources(gg_context *context, const gg_source_file *sources, 
  * out. For timing steps alone. NULL: all are launched. */
 typedef bool (*gg_step_filter)(void *data, const char *step);
 void gg_context_filter_steps(gg_context *context, gg_step_filter filter, void *data);
+/* Whether launches of one call (a block's, backward's) overlap where the device can: true unless set. For timing. */
+void gg_context_overlap_launches(gg_context *context, bool overlap);
 /* The source a plan compiles. */
 gg_source gg_plan_source(const gg_plan *plan, bool debug);
 

@@ -50,6 +50,14 @@ DEVICE void named_sync(int id, int threads) {
 DEVICE void named_arrive(int id, int threads) {
     asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
+/* Each thread of a kernel of the product calls it once, before it touches global memory: until the launches before this
+ * one on its stream have ended and what they wrote is there; and the next one may start, up to its own grid_wait. Without
+ * it a launch that overlaps the one before (gg_launch_spec) would race with it. */
+DEVICE void grid_wait(void) {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;\ngriddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
 /* stops the kernel with an error that the host sees */
 DEVICE void device_trap(void) { asm volatile("trap;"); }
 
@@ -62,11 +70,27 @@ DEVICE int opaque(int value) {
 
 /* --- warp --- */
 DEVICE u32 shuffle(u32 value, int lane) { return __shfl_sync(0xffffffffu, value, lane); }
+/* of the `width` lanes (a power of two) around this one, aligned, the value of number `lane` */
+DEVICE u32 shuffle_within(u32 value, int lane, int width) {
+    return __shfl_sync(0xffffffffu, value, lane, width);
+}
 DEVICE u32 shuffle_xor(u32 value, int mask) { return __shfl_xor_sync(0xffffffffu, value, mask); }
+/* the largest value; the lanes whose condition holds; the lanes that have this lane's value; as bits, lane 0 the lowest */
+DEVICE u32 warp_max(u32 value) { return __reduce_max_sync(0xffffffffu, value); }
+DEVICE u32 warp_ballot(int condition) { return __ballot_sync(0xffffffffu, condition); }
+DEVICE u32 warp_match(u32 value) { return __match_any_sync(0xffffffffu, value); }
+/* of bits: how many are set; the number of the lowest one set, of which there is one */
+DEVICE int count_bits(u32 bits) { return __popc(bits); }
+DEVICE int lowest_bit(u32 bits) { return __ffs((int)bits) - 1; }
 
-/* --- plain 16-byte accesses; the address is 16-byte aligned --- */
+/* --- plain 16-byte accesses; the address is 16-byte aligned, of store_16 in global memory --- */
 DEVICE u32x4 load_16(const void *address) { return *(const u32x4 *)address; }
-DEVICE void store_16(void *address, u32x4 value) { *(u32x4 *)address = value; }
+/* by PTX: the compiler splits such a store into four between others that might overlap it */
+DEVICE void store_16(void *address, u32x4 v) {
+    asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(address), "r"(v.x), "r"(v.y), "r"(v.z),
+                 "r"(v.w)
+                 : "memory");
+}
 DEVICE u32x4 smem_load_16(u32 address) {
     u32x4 v;
     asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
@@ -184,6 +208,12 @@ DEVICE void mma_m16n8k16_fp16(float c[4], const u32 a[4], const u32 b[2]) { GG_M
 #define mma_tile_fp16(acc, a, b, MI, NJ) mma_tile_(mma_m16n8k16_fp16, acc, a, b, MI, NJ)
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+/* the pointer, which the compiler shall keep in registers and not put together again from others */
+DEVICE const u8 *own_register(const u8 *pointer) {
+    asm volatile("" : "+l"(pointer));
+    return pointer;
+}
+
 /* --- mbarrier: 8 bytes of shared memory, 8-byte aligned --- */
 DEVICE void mbarrier_init(u32 barrier, u32 count) {
     asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(barrier), "r"(count) : "memory");
@@ -207,6 +237,14 @@ DEVICE void mbarrier_wait(u32 barrier, u32 parity) {
 }
 
 /* --- TMA: coordinates innermost first, in elements; one thread issues --- */
+/* True in one lane of a warp whose lanes are all here, always the same one. The compiler knows that what is done under this
+ * condition is done once, and issues TMA without a loop over the lanes. */
+DEVICE int elect_one(void) {
+    u32 elected;
+    asm volatile("{\n.reg .pred one;\nelect.sync _|one, 0xffffffff;\nselp.u32 %0, 1, 0, one;\n}"
+                 : "=r"(elected));
+    return (int)elected;
+}
 /* Closes this thread's group of copies as cp_async_commit does; one arrival on `barrier` (counted in its init) when the
  * group and all before it have landed. wgmma may read them after a fence_proxy_async behind the wait. */
 DEVICE void cp_async_commit_arrive(u32 barrier) {

@@ -12,7 +12,8 @@ DEVICE void add8(values8 *sum, float weight, u32x4 bits) {
     UNROLL for (int i = 0; i < 8; i++) sum->v[i] = fma_f32(weight, row.v[i], sum->v[i]);
 }
 
-KERNEL(merge, merge_params, ROW_OP_THREADS, 1) {
+KERNEL(merge, merge_params, ROW_OP_THREADS, 4) {
+    grid_wait();
     for (chunk_walk at = chunk_walk_begin(p.T, p.cols); at.row < at.rows; chunk_walk_next(&at)) {
         i64 offset = at.chunk * 8, slot = at.row * TOPK, to = at.row * p.cols + offset;
         float weight[TOPK];

@@ -8,13 +8,14 @@
 #define FRAGMENTS_M (WARP_ROWS / 16) /* m16 fragments of a warp */
 #define FRAGMENTS_N (WARP_COLS / 8)  /* n8 fragments of a warp, an even number */
 
-/* acc[FRAGMENTS_M][FRAGMENTS_N][4] += this warp's part of a * b over one stage. Lane roles are ldmatrix's:
- * each lane gives the address of one 8-element row of the four 8x8 matrices that make an m16k16 or two n8k16
- * fragments. */
-DEVICE void multiply_stage(float acc[FRAGMENTS_M][FRAGMENTS_N][4], u32 stage_a, u32 stage_b, int warp_row,
-                           int warp_col, int lane) {
+/* acc[FRAGMENTS_M][FRAGMENTS_N][4] += this warp's part of a * b over `depth` (a constant) of a stage's reduction from
+ * k_begin on, multiples of 16. Lane roles are ldmatrix's: each lane gives the address of one 8-element row of the four
+ * 8x8 matrices that make an m16k16 or two n8k16 fragments. */
+DEVICE void multiply_part(float acc[FRAGMENTS_M][FRAGMENTS_N][4], u32 stage_a, u32 stage_b, int warp_row,
+                          int warp_col, int lane, int k_begin, int depth) {
     int low = lane & 7, middle = (lane >> 3) & 1, high = lane >> 4;
-    UNROLL for (int k = 0; k < STEP; k += 16) {
+    UNROLL for (int part = 0; part < depth; part += 16) {
+        int k = k_begin + part;
         u32 a[FRAGMENTS_M][4], b[FRAGMENTS_N][2];
         UNROLL for (int i = 0; i < FRAGMENTS_M; i++) {
             int m = warp_row + i * 16;
@@ -41,6 +42,10 @@ DEVICE void multiply_stage(float acc[FRAGMENTS_M][FRAGMENTS_N][4], u32 stage_a, 
         }
         mma_tile(acc, a, b, FRAGMENTS_M, FRAGMENTS_N);
     }
+}
+DEVICE void multiply_stage(float acc[FRAGMENTS_M][FRAGMENTS_N][4], u32 stage_a, u32 stage_b, int warp_row,
+                           int warp_col, int lane) {
+    multiply_part(acc, stage_a, stage_b, warp_row, warp_col, lane, 0, STEP);
 }
 
 #endif

@@ -21,6 +21,7 @@ KERNEL(grouped_gemm, gemm_params, NUM_THREADS, MIN_BLOCKS) {
     block_sync();
 #endif
 
+    grid_wait();
     ring_position load = {0, 0}, use = {0, 0};
     tile_walk walk;
     output_tile tile;

@@ -12,21 +12,21 @@ typedef struct router_params {
     float *logits;       /* (T, E) */
     i32 *topk_ids;       /* (T, topk), best first */
     float *topk_weights; /* (T, topk), rounded to the dtype */
-    i32 *histogram;      /* (tiles, E) slots of the tile that go to the expert */
+    i32 *histogram;      /* (tiles, padded_E) slots of the tile that go to the expert; zero from E on */
     i64 T;
-    i32 E, H, topk;
+    i32 E, padded_E, H, topk;
 } router_params;
 
 typedef struct sort_params {
     const i32 *topk_ids;  /* (M) */
-    const i32 *histogram; /* (tiles, E) */
+    const i32 *histogram; /* (tiles, padded_E), a multiple of 4 */
     i32 *m_sizes;         /* (E) */
     i32 *gather_indices;  /* (M) */
     i32 *positions;       /* (M) */
     i32 *tokens;          /* (M) gather_indices[i] / topk */
     i32 *all_tokens;      /* (1) T: the one size of a grouped GEMM with one expert */
     i64 T;
-    i32 E, topk;
+    i32 E, padded_E, topk;
     i32 tiles, tile_tokens, tiles_per_block;
 } sort_params;
 

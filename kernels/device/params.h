@@ -18,6 +18,7 @@ typedef struct tensor_map {
  *   forward a = x, b = w, out = y;   dX a = dy, b = w, out = dx;   dW a = dy, b = x, out = dw */
 typedef struct gemm_params {
     tensor_map map_a, map_b, map_out, map_first; /* used where the config says TMA */
+    tensor_map map_a_short, map_b_short;         /* of wgmma: the same with short boxes */
     const u16 *a, *b;
     u16 *out;                  /* with SILU the activation, (M, N / 2) */
     u16 *first;                /* (M, N), gate, then up, with SILU 2 */

@@ -19,6 +19,7 @@ DEVICE u32 round_pair(const float sum[2]) {
 }
 
 KERNEL(reduce_topk, reduce_params, 256, 1) {
+    grid_wait();
     i64 chunks = p.K / 8; /* of 8 values, 16 bytes, in a row */
     for (i64 i = blockIdx.x * 256ll + threadIdx.x; i < p.T * chunks; i += gridDim.x * 256ll) {
         i64 token = i / chunks, chunk = i % chunks;

@@ -3,6 +3,7 @@
 #include "tile.h"
 
 KERNEL(grouped_gemm, gemm_params, 256, 1) {
+    grid_wait();
     i64 rows = OP == OP_DW ? (i64)p.E * p.N : p.M, cols = OP == OP_FORWARD ? p.N : p.K;
     i32 expert = 0;
     i64 begin = 0; /* the expert's first row in expert order; elements come in ascending order of expert */

@@ -9,26 +9,36 @@
 #define MAX_E 256
 #define LANE_EXPERTS (MAX_E / 32)
 
-KERNEL(router_backward, router_backward_params, ROW_OP_THREADS, 1) {
+KERNEL(router_backward, router_backward_params, ROW_OP_THREADS, 4) {
+    grid_wait();
     int lane = (int)threadIdx.x % 32;
     i64 warps = gridDim.x * (ROW_OP_THREADS / 32ll);
     for (i64 token = (blockIdx.x * (i64)ROW_OP_THREADS + threadIdx.x) / 32; token < p.T; token += warps) {
         const float *logits = p.logits + token * p.E;
-        const i32 *ids = p.topk_ids + token * p.topk;
-        const float *d_weights = p.d_weights + token * p.topk;
-        float score[LANE_EXPERTS], d[LANE_EXPERTS], sum = 0.0f, dot = 0.0f;
-        float largest = logits[ids[0]];
+        /* a choice a lane, handed round to the lane that has its expert */
+        int has_choice = lane < p.topk;
+        i32 id = has_choice ? p.topk_ids[token * p.topk + lane] : 0;
+        float d_weight = has_choice ? p.d_weights[token * p.topk + lane] : 0.0f;
+        float logit[LANE_EXPERTS], score[LANE_EXPERTS], d[LANE_EXPERTS], sum = 0.0f, dot = 0.0f;
+        u32 chosen = 0; /* bit i: this lane's i-th expert */
         UNROLL for (int i = 0; i < LANE_EXPERTS; i++) {
-            int e = i * 32 + lane, chosen = 0;
+            logit[i] = i * 32 + lane < p.E ? logits[i * 32 + lane] : 0.0f;
             score[i] = d[i] = 0.0f;
-            if (e >= p.E) continue;
-            for (i32 j = 0; j < p.topk; j++) {
-                if (ids[j] != e) continue;
-                d[i] = d_weights[j];
-                chosen = 1;
+        }
+        float largest = logits[shuffle((u32)id, 0)];
+        for (i32 j = 0; j < p.topk; j++) {
+            i32 expert = (i32)shuffle((u32)id, j);
+            float value = float_from_bits(shuffle(bits_from_float(d_weight), j));
+            UNROLL for (int i = 0; i < LANE_EXPERTS; i++) {
+                if (expert != i * 32 + lane) continue;
+                d[i] = value;
+                chosen |= 1u << i;
             }
-            if (SCORE == 0 || chosen)
-                score[i] = SCORE == 2 ? sigmoid_f32(logits[e]) : exp_f32(logits[e] - largest);
+        }
+        UNROLL for (int i = 0; i < LANE_EXPERTS; i++) {
+            if (i * 32 + lane >= p.E) continue;
+            if (SCORE == 0 || chosen >> i & 1)
+                score[i] = SCORE == 2 ? sigmoid_f32(logit[i]) : exp_f32(logit[i] - largest);
             sum = add_f32(sum, score[i]);
             dot = fma_f32(score[i], d[i], dot);
         }
@@ -42,7 +52,8 @@ KERNEL(router_backward, router_backward_params, ROW_OP_THREADS, 1) {
     }
 }
 
-KERNEL(row_dot, row_dot_params, ROW_OP_THREADS, 1) {
+KERNEL(row_dot, row_dot_params, ROW_OP_THREADS, 4) {
+    grid_wait();
     int lane = (int)threadIdx.x % 32;
     i64 warps = gridDim.x * (ROW_OP_THREADS / 32ll), M = p.T * p.topk;
     for (i64 slot = (blockIdx.x * (i64)ROW_OP_THREADS + threadIdx.x) / 32; slot < M; slot += warps) {

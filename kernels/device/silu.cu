@@ -7,7 +7,8 @@
  * what is kept for it. */
 #include "moe_ops.h"
 
-KERNEL(silu_and_mul, silu_params, ROW_OP_THREADS, 1) {
+KERNEL(silu_and_mul, silu_params, ROW_OP_THREADS, 6) {
+    grid_wait();
     for (chunk_walk at = chunk_walk_begin(p.rows, p.I); at.row < at.rows; chunk_walk_next(&at)) {
         const u16 *row = p.gate_up + at.row * 2 * p.I + at.chunk * 8;
         values8 gate = load8(row), up = load8(row + p.I), out;
@@ -16,12 +17,19 @@ KERNEL(silu_and_mul, silu_params, ROW_OP_THREADS, 1) {
     }
 }
 
-/* A warp takes a row at a time. */
-KERNEL(silu_and_mul_backward, silu_backward_params, ROW_OP_THREADS, 1) {
+/* Slot of a row, where rows are weighted; of a row past the last one 0. */
+DEVICE i32 slot_of_row(const silu_backward_params *p, i64 row) {
+    return p->weights && row < p->rows ? p->gather_indices[row] : 0;
+}
+
+/* A warp takes a row at a time; the next row's slot is looked up behind this one's values. */
+KERNEL(silu_and_mul_backward, silu_backward_params, ROW_OP_THREADS, 4) {
+    grid_wait();
     int lane = (int)threadIdx.x % 32;
     i64 warps = gridDim.x * (ROW_OP_THREADS / 32ll);
-    for (i64 row = (blockIdx.x * (i64)ROW_OP_THREADS + threadIdx.x) / 32; row < p.rows; row += warps) {
-        i64 slot = p.weights ? p.gather_indices[row] : row;
+    i64 row = (blockIdx.x * (i64)ROW_OP_THREADS + threadIdx.x) / 32;
+    for (i32 slot = slot_of_row(&p, row), next; row < p.rows; row += warps, slot = next) {
+        next = slot_of_row(&p, row + warps);
         float weight = p.weights ? p.weights[slot] : 1.0f, dot = 0.0f;
         UNROLL for (i32 col = lane * 8; col < p.I; col += 32 * 8) {
             values8 gate = load8(p.gate_up + row * 2 * p.I + col);

@@ -5,29 +5,25 @@
 
 DEVICE void consume(const gemm_params *p, const consumer *c) {
     ring_position at = {0, 0};
-    u32 buffer = 0;
-    tile_walk walk;
-    output_tile tile;
+    u32 buffer = 0, number = 0;
     outgoing out;
     out.width = 0;
-    walk_begin(&walk, p);
-    while (walk_next(&walk, p, &tile)) {
-        int steps = tile_steps(p, &tile);
+    for (;;) {
+        const u32 begun = begun_place(c->base + BEGUN_OFFSET, &number);
+        const begun_tile tile = next_tile(c, &at, begun);
+        if (tile.expert < 0) break;
         /* nothing where this group's rows of p lie outside the output */
         int width = p_inside(p, &tile) > c->group * M_TILES * 64 ? q_inside(p, &tile) : 0;
         float acc[M_TILES][ACC];
-        if (steps == 0) { /* else the first product overwrites */
+        if (tile.steps == 0) { /* else the first product overwrites */
             UNROLL for (int m = 0; m < M_TILES; m++) {
                 UNROLL for (int i = 0; i < ACC; i++) acc[m][i] = 0.0f;
             }
         }
-        multiply_tile(p, c, acc, &at, steps, last_step_rows(&tile, steps), width, &out, &buffer);
+        multiply_tile(p, c, acc, &at, tile.steps, tile.last_rows, width, &out, &buffer);
         UNROLL for (int m = 0; m < M_TILES; m++) wgmma_hold(acc[m], ACC);
         round_share(&out, acc);
-        out.row = (u32)tile.row;
-        out.row_limit = (u32)tile.row_limit;
-        out.col = tile.col;
-        out.expert = tile.expert;
+        out.begun = begun;
         out.width = width;
         find_places(p, c, &out);
         if (!DEFERS) {
@@ -37,30 +33,32 @@ DEVICE void consume(const gemm_params *p, const consumer *c) {
     }
     send_rest(p, c, &out, 0, &buffer);
 #if TMA_STORE
-    if (c->thread == 0) tma_store_wait_read(0);
+    IN_ONE_THREAD(c->thread) tma_store_wait_read(0);
 #endif
 }
 
 KERNEL(grouped_gemm, gemm_params, CONSUMER_THREADS + GROUP_THREADS, 1) {
     SHARED_MEMORY(smem);
-    u32 base = smem_addr(smem), full = base + FULL_OFFSET, empty = base + EMPTY_OFFSET;
+    u32 base = smem_addr(smem), begun = base + BEGUN_OFFSET, full = base + FULL_OFFSET;
+    u32 empty = base + EMPTY_OFFSET;
     int group = (int)threadIdx.x / GROUP_THREADS, thread = (int)threadIdx.x % GROUP_THREADS;
     if (threadIdx.x == 0) {
         for (u32 s = 0; s < NUM_STAGES; s++) {
-            mbarrier_init(full + 8 * s, USES_TMA_LOADS + CP_ASYNC_LOADS * GROUP_THREADS);
+            mbarrier_init(full + 8 * s, 1 + CP_ASYNC_LOADS * GROUP_THREADS);
             mbarrier_init(empty + 8 * s, NUM_WARPS);
         }
         fence_mbarrier_init();
     }
     block_sync();
+    grid_wait();
     if (group == CONSUMERS) {
 #if CONSUMERS == 2
         setmaxnreg_dec(PRODUCER_REGISTERS);
 #endif
-        if (CP_ASYNC_LOADS || thread == 0) produce(&p, base, full, empty, thread);
+        if (CP_ASYNC_LOADS || thread < 32) produce(&p, base, begun, full, empty, thread);
     } else {
-        const consumer c = {base,  full,  empty, base + STAGED_OFFSET + (u32)group * PIECES * PIECE_BYTES,
-                            group, thread};
+        u32 staged = base + STAGED_OFFSET + (u32)group * PIECES * PIECE_BYTES;
+        const consumer c = {base, staged, group, thread};
 #if CONSUMERS == 2
         setmaxnreg_inc(CONSUMER_REGISTERS);
 #endif

@@ -10,54 +10,59 @@
 
 /* Shared-memory descriptors for 128-byte swizzle (PTX manual, "matrix descriptor"): address, leading and stride offsets
  * in units of 16 bytes. K-major: 8 rows are 1024 bytes apart, 16 of the reduction are 32 bytes. MN-major: panels of 64
- * columns, 8 rows of the reduction 1024 bytes apart, 16 of them 2048 bytes. */
-DEVICE u64 descriptor(u32 address, u32 leading) {
-    return (u64)((address & 0x3ffff) >> 4) | (u64)(leading >> 4) << 16 | (u64)(1024 >> 4) << 32 |
-           (u64)1 << 62;
+ * columns, 8 rows of the reduction 1024 bytes apart, 16 of them 2048 bytes. The address alone differs from product to product,
+ * in the lower half; shared memory ends below 2^18, so that no sum carries out of its field. */
+#define DESCRIPTOR_HIGH ((u32)(1024 >> 4) | 1u << 30)
+#define P_LEADING (P_MN_MAJOR ? STEP * 128 : 16)
+#define Q_LEADING (Q_MN_MAJOR ? STEP * 128 : 16)
+DEVICE u32 descriptor_low(u32 address, u32 leading) {
+    return (address & 0x3ffff) >> 4 | (leading >> 4) << 16;
 }
-DEVICE u64 p_descriptor(u32 stage, int m_tile, int k) {
-    u32 tile = stage + P_OFFSET;
-    return P_MN_MAJOR ? descriptor(tile + (u32)(m_tile * STEP * 128 + k * 2048), STEP * 128)
-                      : descriptor(tile + (u32)(m_tile * 64 * 128 + k * 32), 16);
+DEVICE u64 descriptor(u32 low, u32 bytes) { return (u64)DESCRIPTOR_HIGH << 32 | (low + (bytes >> 4)); }
+DEVICE u64 p_descriptor(u32 low, int m_tile, int k) {
+    return descriptor(low, (u32)(m_tile * (P_MN_MAJOR ? STEP : 64) * 128 + k * (P_MN_MAJOR ? 2048 : 32)));
 }
-DEVICE u64 q_descriptor(u32 stage, int k) {
-    u32 tile = stage + Q_OFFSET;
-    return Q_MN_MAJOR ? descriptor(tile + (u32)(k * 2048), STEP * 128) : descriptor(tile + (u32)(k * 32), 16);
-}
+DEVICE u64 q_descriptor(u32 low, int k) { return descriptor(low, (u32)(k * (Q_MN_MAJOR ? 2048 : 32))); }
 
-/* The instruction's widths: the next that is enough for a tile's rows or columns. Of tokens whole boxes of 32 are loaded, of
- * columns whole panels. With many more widths the compiler no longer finds registers for products in flight (it says C7511). */
+/* The instruction's widths: the next that is enough for a tile's rows or columns; most are whole, so that the widest is tried
+ * first: each comparison is on the way to the next product. Of tokens whole boxes of 32 are loaded, of columns whole panels.
+ * With many more widths the compiler no longer finds registers for products in flight (it says C7511).
+ * X(width, the next narrower) */
 #if !Q_IS_ROWS || OP == OP_DW
-#define WIDTHS(X) X(64) WIDTHS_FROM_128(X)
 #if Q_SIZE >= 256
-#define WIDTHS_FROM_128(X) X(128) X(192) X(256)
+#define WIDTHS(X) X(256, 192) X(192, 128) X(128, 64) X(64, 0)
 #elif Q_SIZE >= 128
-#define WIDTHS_FROM_128(X) X(128)
+#define WIDTHS(X) X(128, 64) X(64, 0)
 #else
-#define WIDTHS_FROM_128(X)
+#define WIDTHS(X) X(64, 0)
 #endif
 #elif Q_SIZE == 64
-#define WIDTHS(X) X(16) X(32) X(64)
+#define WIDTHS(X) X(64, 32) X(32, 16) X(16, 0)
 #elif Q_SIZE == 128
-#define WIDTHS(X) X(16) X(32) X(64) X(96) X(128)
+#define WIDTHS(X) X(128, 96) X(96, 64) X(64, 32) X(32, 16) X(16, 0)
 #elif Q_SIZE == 192
-#define WIDTHS(X) X(16) X(32) X(64) X(96) X(128) X(160) X(192)
+#define WIDTHS(X) X(192, 160) X(160, 128) X(128, 96) X(96, 64) X(64, 32) X(32, 16) X(16, 0)
 #else
-#define WIDTHS(X) X(16) X(32) X(64) X(96) X(128) X(160) X(192) X(224) X(256)
+#define WIDTHS(X)                                                                                            \
+    X(256, 224)                                                                                              \
+    X(224, 192) X(192, 160) X(160, 128) X(128, 96) X(96, 64) X(64, 32) X(32, 16) X(16, 0)
 #endif
 
 /* Products number k to end - 1, of 16 of the reduction each, of the stage at `stage`, as one group; `first` overwrites the
  * accumulators. Width 0 multiplies nothing. */
 DEVICE void multiply(const consumer *c, float acc[M_TILES][ACC], u32 stage, int width, int begin, int end,
                      int first) {
-    if (width == 0) return;
-#define MULTIPLY(n)                                                                                          \
-    else if (width <= n) {                                                                                   \
+    u32 p_low = descriptor_low(stage + P_OFFSET, P_LEADING) +
+                (u32)(c->group * M_TILES * (P_MN_MAJOR ? STEP : 64) * 128 >> 4);
+    u32 q_low = descriptor_low(stage + Q_OFFSET, Q_LEADING);
+    if (0) {}
+#define MULTIPLY(n, narrower)                                                                                \
+    else if (width > narrower) {                                                                             \
         wgmma_fence();                                                                                       \
         UNROLL for (int k = begin; k < end; k++) {                                                           \
-            UNROLL for (int m = 0; m < M_TILES; m++) wgmma(n, WGMMA_TYPE, P_MN_MAJOR, Q_MN_MAJOR, acc[m],    \
-                                                           p_descriptor(stage, c->group *M_TILES + m, k),    \
-                                                           q_descriptor(stage, k), !first || k > begin);     \
+            UNROLL for (int m = 0; m < M_TILES; m++)                                                         \
+                wgmma(n, WGMMA_TYPE, P_MN_MAJOR, Q_MN_MAJOR, acc[m], p_descriptor(p_low, m, k),              \
+                      q_descriptor(q_low, k), !first || k > begin);                                          \
         }                                                                                                    \
         wgmma_commit();                                                                                      \
     }
@@ -67,14 +72,22 @@ DEVICE void multiply(const consumer *c, float acc[M_TILES][ACC], u32 stage, int 
 
 /* This warp has read the stage; the producer waits for all of them. */
 DEVICE void release_stage(const consumer *c, u32 slot) {
-    if (c->thread % 32 == 0) mbarrier_arrive(c->empty + 8 * slot);
+    if (elect_one()) mbarrier_arrive(c->base + EMPTY_OFFSET + 8 * slot);
 }
 
 /* The address of the next stage, once it is full. */
 DEVICE u32 next_stage(const consumer *c, const ring_position *at) {
-    mbarrier_wait(c->full + 8 * at->slot, at->parity);
+    mbarrier_wait(c->base + FULL_OFFSET + 8 * at->slot, at->parity);
     if (CP_ASYNC_LOADS) fence_proxy_async(); /* cp.async wrote by the ordinary proxy */
-    return c->ring + at->slot * STAGE_BYTES;
+    return c->base + at->slot * STAGE_BYTES;
+}
+
+/* The tile that begins with the next stage, once that is full. */
+DEVICE begun_tile next_tile(const consumer *c, const ring_position *at, u32 begun) {
+    mbarrier_wait(c->base + FULL_OFFSET + 8 * at->slot, at->parity);
+    begun_tile tile = read_begun(begun);
+    warp_sync(); /* one lane releases the stage for all, which have read */
+    return tile;
 }
 
 /* In dW the rows are the reduction: past the expert's last row both operands must be zero (0 x NaN is NaN), but a map
@@ -119,8 +132,10 @@ DEVICE void multiply_tile(const gemm_params *p, const consumer *c, float acc[M_T
     int whole = OP == OP_DW ? steps - 1 : steps; /* dW's last step may have few rows */
     for (int s = 0; s < whole; s++) {
         multiply_step(c, acc, at, &previous, width, s == 0);
-        UNROLL for (int i = 0; i < SHARE_PIECES; i++) {
-            if (DEFERS && i == s) send_piece(p, c, out, i, buffer);
+        if (DEFERS && s < SHARE_PIECES) {
+            UNROLL for (int i = 0; i < SHARE_PIECES; i++) {
+                if (i == s) send_piece(p, c, out, i, buffer);
+            }
         }
     }
     if (OP == OP_DW && steps > 0) {
@@ -134,7 +149,7 @@ DEVICE void multiply_tile(const gemm_params *p, const consumer *c, float acc[M_T
     if (DEFERS && OP != OP_DW) send_rest(p, c, out, whole, buffer);
     wgmma_wait(0);
     if (whole > 0) release_stage(c, previous);
-    if (OP == OP_DW && steps > 0) {
+    if (OP == OP_DW) {
         release_stage(c, at->slot);
         ring_advance(at);
     }

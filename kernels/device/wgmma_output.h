@@ -24,19 +24,19 @@
 /* A share whose products are done. */
 typedef struct outgoing {
     u32 values[SUM_PIECES][16]; /* pairs, in the accumulators' order */
-    u32 row, row_limit;         /* as in output_tile; rows are numbered in 32 bits */
-    i32 col, expert;
-    int width; /* of q; 0: there is none */
+    u32 begun;                  /* address of the tile's description: registers are short */
+    int width;                  /* of q; 0: there is none */
     u32 place[OWN_PLACES];
     float weight[OWN_PLACES];
 } outgoing;
 
 DEVICE void find_places(const gemm_params *p, const consumer *c, outgoing *out) {
+    const begun_tile tile = read_begun(out->begun);
     UNROLL for (int i = 0; SCATTERS && i < OWN_PLACES; i++) {
-        u32 row = out->row + (u32)(c->thread / 32 * 16 + c->thread % 16 +
+        u32 row = tile.row + (u32)(c->thread / 32 * 16 + c->thread % 16 +
                                    (Q_IS_ROWS ? i * 2 + c->thread % 32 / 16 : c->group * M_TILES + i) * 64);
-        out->place[i] = row < out->row_limit ? (u32)gathered_row(p, OUT_GATHER, row) : 0;
-        out->weight[i] = FUSE_MUL_POST && row < out->row_limit ? slot_weight(p, out->place[i]) : 0.0f;
+        out->place[i] = row < tile.row_limit ? (u32)gathered_row(p, OUT_GATHER, row) : 0;
+        out->weight[i] = FUSE_MUL_POST && row < tile.row_limit ? slot_weight(p, out->place[i]) : 0.0f;
     }
 }
 
@@ -64,20 +64,24 @@ DEVICE void stage_piece(const u32 values[16], u32 staged, int thread) {
 /* Piece number i from its buffer, by TMA when it is whole. */
 DEVICE void store_staged(const gemm_params *p, const consumer *c, const outgoing *out, int i, u32 staged) {
     int p0 = (c->group * M_TILES + i / Q_PIECES) * 64, q0 = i % Q_PIECES * 64;
-    u32 row = out->row + (u32)(Q_IS_ROWS ? q0 : p0);
-    i32 col = out->col + (Q_IS_ROWS ? p0 : q0), cols = out_cols(p);
-    int by_tma = TMA_STORE && (OP == OP_DW || row + 64 <= out->row_limit);
-    if (col >= cols || row >= out->row_limit) return;
+    const begun_tile tile = read_begun(out->begun);
+    u32 row = tile.row + (u32)(Q_IS_ROWS ? q0 : p0);
+    i32 col = tile.col + (Q_IS_ROWS ? p0 : q0), cols = out_cols(p);
+    int by_tma = TMA_STORE && (OP == OP_DW || row + 64 <= tile.row_limit);
+    int is_there = col < cols && row < tile.row_limit;
 #if TMA_STORE
-    if (by_tma && c->thread == 0) {
-        if (OP == OP_DW)
-            tma_store_3d(&p->map_out, col, (i32)row, out->expert, staged);
-        else
-            tma_store_2d(&p->map_out, col, (i32)row, staged);
+    IN_ONE_THREAD(c->thread) {
+        if (by_tma & is_there) {
+            if (OP == OP_DW)
+                tma_store_3d(&p->map_out, col, (i32)row, tile.expert, staged);
+            else
+                tma_store_2d(&p->map_out, col, (i32)row, staged);
+        }
+        tma_store_commit(); /* a piece, a group */
     }
 #endif
-    if (by_tma) return;
-    u16 *to = OP == OP_DW ? p->out + (i64)out->expert * p->N * p->K : p->out;
+    if (by_tma | !is_there) return;
+    u16 *to = OP == OP_DW ? p->out + (i64)tile.expert * p->N * p->K : p->out;
     int chunk = c->thread % 8, inside = col + chunk * 8 < cols;
     u32 pitch = (u32)cols * 2;
     NO_UNROLL for (int j = 0; j < 4;
@@ -92,7 +96,7 @@ DEVICE void store_staged(const gemm_params *p, const consumer *c, const outgoing
             if (FUSE_MUL_POST)
                 v = weighted(v, float_from_bits(shuffle(bits_from_float(out->weight[at]), owner)));
         }
-        if (inside && row + (u32)r < out->row_limit)
+        if (inside && row + (u32)r < tile.row_limit)
             store_16((u8 *)(to + col + chunk * 8) + (u64)place * pitch, v);
     }
 }
@@ -110,18 +114,16 @@ DEVICE void send_piece(const gemm_params *p, const consumer *c, const outgoing *
 #endif
 #if TMA_STORE
     fence_proxy_async();
-    if (c->thread == 0) tma_store_wait_read(PIECES - 2); /* the store from the buffer after this */
+    IN_ONE_THREAD(c->thread) tma_store_wait_read(PIECES - 2); /* the store from the buffer after this */
 #endif
     named_sync(BARRIER_GROUP + c->group, GROUP_THREADS);
 #if SILU
+    const begun_tile tile = read_begun(out->begun);
     int p0 = c->group * P_SHARE + i % SUM_PIECES / Q_PIECES * 64, q0 = i % Q_PIECES * 64;
-    store_silu(p, c, i / SUM_PIECES, out->row + (u32)(Q_IS_ROWS ? q0 : p0), out->row_limit,
-               (out->col + (Q_IS_ROWS ? p0 : q0)) / 2, staged);
+    store_silu(p, c, i / SUM_PIECES, tile.row + (u32)(Q_IS_ROWS ? q0 : p0), tile.row_limit,
+               (tile.col + (Q_IS_ROWS ? p0 : q0)) / 2, staged);
 #else
     store_staged(p, c, out, i, staged);
-#endif
-#if TMA_STORE
-    if (c->thread == 0) tma_store_commit();
 #endif
 }
 

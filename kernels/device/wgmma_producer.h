@@ -11,141 +11,177 @@
 #define COPY_ROWS(tile_rows, tile_cols) ((tile_rows) / COPY_STRIDE(tile_cols))
 
 /* Lanes that copy chunks of the same rows share the look-ups: lane `chunk` of them looks up every chunks-th row, and the
- * others get it by shuffle. Rows past the last one are that one: what is copied for them is zeroed or never stored. */
-#define OWN_ROWS(count, chunks) (((count) + (chunks)-1) / (chunks))
-DEVICE void find_own_rows(const gemm_params *p, u32 *own, int count, int chunks, int stride, int first,
-                          int chunk, int gather, i64 row, i64 row_limit) {
-    UNROLL for (int i = 0; i < OWN_ROWS(count, chunks); i++) {
-        i64 at = row + first + (i * chunks + chunk) * stride;
+ * others get it by shuffle. Rows past the last one are that one: what is copied for them is zeroed or never
+ * stored. */
+#define OWN_ROWS(tile_rows, tile_cols)                                                                       \
+    ((COPY_ROWS(tile_rows, tile_cols) + COPY_CHUNKS(tile_cols) - 1) / COPY_CHUNKS(tile_cols))
+DEVICE void look_up_rows(const gemm_params *p, u32 *own, int tile_rows, int tile_cols, int thread, int gather,
+                         u32 row, u32 row_limit) {
+    int chunks = COPY_CHUNKS(tile_cols), first = thread / chunks, chunk = thread % chunks;
+    UNROLL for (int i = 0; i < OWN_ROWS(tile_rows, tile_cols); i++) {
+        u32 at = row + (u32)(first + (i * chunks + chunk) * COPY_STRIDE(tile_cols));
         own[i] = (u32)look_up(p, gather, at < row_limit ? at : row_limit - 1);
     }
 }
-DEVICE void share_rows(const gemm_params *p, u32 *rows, const u32 *own, int count, int chunks, int chunk,
-                       int gather) {
-    int first_lane = (int)threadIdx.x % 32 - chunk; /* of those with the same rows */
-    UNROLL for (int i = 0; i < count; i += chunks) {
-        u32 row = (u32)row_of(p, gather, own[i / chunks]);
-        UNROLL for (int j = 0; j < chunks && i + j < count; j++) rows[i + j] = shuffle(row, first_lane + j);
+/* Where this thread's chunks of what was looked up are, from column col of the matrix on. Each has a pointer of its own: an
+ * address put together for every copy would make it wait until the copy before it has read that. */
+DEVICE void point_at_rows(const gemm_params *p, const u8 **from, const u32 *looked_up, int tile_rows,
+                          int tile_cols, int thread, int gather, const u16 *matrix, i32 ld, i32 col) {
+    int chunks = COPY_CHUNKS(tile_cols);
+    const u8 *first = (const u8 *)(matrix + col + thread % chunks * 8);
+    UNROLL for (int i = 0; i < OWN_ROWS(tile_rows, tile_cols); i++) {
+        u32 row = (u32)row_of(p, gather, looked_up[i]);
+        UNROLL for (int j = 0; j < chunks && i * chunks + j < COPY_ROWS(tile_rows, tile_cols); j++)
+            from[i * chunks + j] = first + (u64)shuffle_within(row, j, chunks) * ((u32)ld * 2);
     }
 }
 
-/* Copies this thread's chunks of the rows found, as far as `used` rows of the tile, from column col on; zeros from
- * col_limit and from row `left` of the tile on. */
-DEVICE void copy_rows(u32 dst, int tile_rows, int tile_cols, const u16 *matrix, i32 ld, const u32 *rows,
-                      int first, int chunk, int used, int left, i32 col, i32 col_limit) {
-    const u16 *from = matrix + col + chunk * 8;
-    u32 pitch = (u32)ld * 2; /* bytes, so that an address is one multiply-add of 32-bit factors */
-    int stride = COPY_STRIDE(tile_cols), inside = col + chunk * 8 < col_limit;
+/* Whether this thread's chunks begin before the matrix's last column. */
+DEVICE int is_inside(int tile_cols, int thread, i32 col, i32 cols) {
+    return col + thread % COPY_CHUNKS(tile_cols) * 8 < cols;
+}
+
+/* Copies them, as far as `used` rows of the tile; zeros from row `left` of the tile on. The pointers go on by `step` bytes. */
+DEVICE void copy_rows(u32 dst, int tile_rows, int tile_cols, const u8 **from, int thread, int used, int left,
+                      int step) {
+    int chunks = COPY_CHUNKS(tile_cols), first = thread / chunks, stride = COPY_STRIDE(tile_cols);
+    left -= first;
     UNROLL for (int i = 0; i < COPY_ROWS(tile_rows, tile_cols); i++) {
         if (i * stride % SHORT_BOX == 0 && i * stride >= used) break;
-        cp_async_16(dst + tile_offset(tile_rows, tile_cols, first + i * stride, chunk),
-                    (const u8 *)from + (u64)rows[i] * pitch, inside && first + i * stride < left ? 16 : 0);
+        cp_async_16(dst + tile_offset(tile_rows, tile_cols, first + i * stride, thread % chunks), from[i],
+                    i * stride < left ? 16 : 0);
+        from[i] = own_register(from[i] + step);
     }
 }
 
-/* Of a tile's two sides what is loaded comes in units: of p what a warpgroup multiplies, of q what an instruction's width may
- * read: a panel of columns, a box of tokens. */
-#define UNIT_ROWS (!Q_IS_ROWS ? P_SHARE : OP == OP_DW ? 64 : SHORT_BOX)
-#define UNIT_COLS (Q_IS_ROWS ? P_SHARE : 64)
+/* Rows of a tile are loaded in units: of tokens what a warpgroup multiplies or an instruction's width may read, of the reduction
+ * a short box. Columns and weights that do not exist cost nothing: TMA fills them with zeros. */
+#define UNIT_ROWS (Q_IS_ROWS ? SHORT_BOX : P_SHARE)
 DEVICE int cover(int inside, int unit) { return (inside + unit - 1) / unit * unit; }
 
-/* All threads of the producer warpgroup when there are cp.async loads, else one thread. */
-DEVICE void produce(const gemm_params *p, u32 ring, u32 full, u32 empty, int thread) {
+#if USES_TMA_LOADS
+/* A tile by TMA, by one thread: a box for each whole panel, else short boxes as far as `rows` go. */
+DEVICE void load_panels(u32 dst, int tile_rows, int tile_cols, int rows, const tensor_map *whole,
+                        const tensor_map *in_part, u32 row, i32 col, int in_w, i32 expert, u32 barrier) {
+    if (in_w || rows == tile_rows)
+        load_by_tma(dst, tile_rows, tile_cols, tile_rows, tile_rows, whole, row, col, in_w, expert, barrier);
+    else
+        load_by_tma(dst, tile_rows, tile_cols, SHORT_BOX, rows, in_part, row, col, in_w, expert, barrier);
+}
+#endif
+
+/* The whole producer warpgroup when there are cp.async loads, else its first warp. */
+DEVICE void produce(const gemm_params *p, u32 ring, u32 begun, u32 full, u32 empty, int thread) {
     ring_position at = {0, 0};
+    u32 number = 0;
     tile_walk walk;
     output_tile tile;
 #if CP_ASYNC_A
-    enum {
-        CHUNKS_A = COPY_CHUNKS(A_TILE_COLS),
-        STRIDE_A = COPY_STRIDE(A_TILE_COLS),
-        COUNT_A = COPY_ROWS(A_TILE_ROWS, A_TILE_COLS)
-    };
-    int chunk_a = thread % CHUNKS_A, first_a = thread / CHUNKS_A;
-    u32 rows_a[COUNT_A], own_a[OWN_ROWS(COUNT_A, CHUNKS_A)];
+    const u8 *from_a[COPY_ROWS(A_TILE_ROWS, A_TILE_COLS)];
+    u32 next_a[OWN_ROWS(A_TILE_ROWS, A_TILE_COLS)];
 #endif
 #if CP_ASYNC_B
-    enum {
-        CHUNKS_B = COPY_CHUNKS(B_TILE_COLS),
-        STRIDE_B = COPY_STRIDE(B_TILE_COLS),
-        COUNT_B = COPY_ROWS(B_TILE_ROWS, B_TILE_COLS)
-    };
-    int chunk_b = thread % CHUNKS_B, first_b = thread / CHUNKS_B;
-    u32 rows_b[COUNT_B], own_b[OWN_ROWS(COUNT_B, CHUNKS_B)];
+    const u8 *from_b[COPY_ROWS(B_TILE_ROWS, B_TILE_COLS)];
+    u32 next_b[OWN_ROWS(B_TILE_ROWS, B_TILE_COLS)];
 #endif
     walk_begin(&walk, p);
     while (walk_next(&walk, p, &tile)) {
-        int steps = tile_steps(p, &tile);
-        if (steps == 0) continue; /* an expert without rows */
-        /* of the tiles of a and b what the output's tile needs */
-        int rows_inside = tile_rows_inside(&tile), cols_inside = tile_cols_inside(p, &tile);
-        int used_cols_a = OP == OP_DW ? cover(rows_inside, UNIT_ROWS) : STEP;
-        int used_cols_b = OP == OP_FORWARD ? STEP : cover(cols_inside, UNIT_COLS);
+        const begun_tile begins = describe(p, &tile);
+        const u32 tile_row = begins.row, row_begin = (u32)tile.row_begin, row_end = (u32)tile.row_end;
+        const int steps = begins.steps, last_rows = begins.last_rows;
+        const int rows_inside = tile_rows_inside(&begins);
         i32 cols_a = OP == OP_FORWARD ? p->K : p->N;
-        i64 limit_b = OP == OP_DW ? tile.row_end : p->N;
+        u32 limit_b = OP == OP_DW ? row_end : (u32)p->N;
         const u16 *b = OP == OP_DW ? p->b : p->b + (i64)tile.expert * p->N * p->K;
-        (void)used_cols_a, (void)used_cols_b, (void)cols_a, (void)limit_b, (void)b;
+        (void)cols_a, (void)limit_b, (void)b;
 #if CP_ASYNC_A
-        find_own_rows(p, own_a, COUNT_A, CHUNKS_A, STRIDE_A, first_a, chunk_a, A_GATHER,
-                      OP == OP_DW ? tile.row_begin : tile.row, tile.row_end);
-        if (OP != OP_DW) share_rows(p, rows_a, own_a, COUNT_A, CHUNKS_A, chunk_a, A_GATHER);
+        if (steps > 0)
+            look_up_rows(p, next_a, A_TILE_ROWS, A_TILE_COLS, thread, A_GATHER,
+                         OP == OP_DW ? row_begin : tile_row, row_end);
 #endif
 #if CP_ASYNC_B
-        find_own_rows(p, own_b, COUNT_B, CHUNKS_B, STRIDE_B, first_b, chunk_b, B_GATHER,
-                      OP == OP_DW   ? tile.row_begin
-                      : OP == OP_DX ? 0
-                                    : tile.col,
-                      limit_b);
-        if (OP == OP_FORWARD) share_rows(p, rows_b, own_b, COUNT_B, CHUNKS_B, chunk_b, B_GATHER);
+        if (steps > 0)
+            look_up_rows(p, next_b, B_TILE_ROWS, B_TILE_COLS, thread, B_GATHER,
+                         OP == OP_DW   ? row_begin
+                         : OP == OP_DX ? 0
+                                       : (u32)tile.col,
+                         limit_b);
 #endif
-        for (int s = 0; s < steps; s++) {
-            i64 along = (i64)s * STEP;
+        mbarrier_wait(empty + 8 * at.slot, at.parity ^ 1);
+        const u32 place = begun_place(begun, &number);
+        IN_ONE_THREAD(thread) write_begun(place, &begins);
+#if CP_ASYNC_A
+        if (OP != OP_DW)
+            point_at_rows(p, from_a, next_a, A_TILE_ROWS, A_TILE_COLS, thread, A_GATHER, p->a, cols_a, 0);
+#endif
+#if CP_ASYNC_B
+        if (OP == OP_FORWARD)
+            point_at_rows(p, from_b, next_b, B_TILE_ROWS, B_TILE_COLS, thread, B_GATHER, b, p->K, 0);
+#endif
+        int s = 0;
+        do { /* a tile without steps passes an empty stage */
+            u32 along = (u32)(s * STEP);
             u32 stage_a = ring + at.slot * STAGE_BYTES, stage_b = stage_a + A_TILE_BYTES;
-            i64 row_a = OP == OP_DW ? tile.row_begin + along : tile.row;
-            i64 row_b = OP == OP_FORWARD ? tile.col : OP == OP_DX ? along : tile.row_begin + along;
-            i32 col_a = OP == OP_DW ? (i32)tile.row : (i32)along;
+            u32 barrier = full + 8 * at.slot;
+            u32 row_a = OP == OP_DW ? row_begin + along : tile_row;
+            u32 row_b = OP == OP_FORWARD ? (u32)tile.col : OP == OP_DX ? along : row_begin + along;
+            i32 col_a = OP == OP_DW ? (i32)tile_row : (i32)along;
             i32 col_b = OP == OP_FORWARD ? (i32)along : tile.col;
-            int used_rows_a = OP == OP_DW ? cover(min_i64(tile.row_end - row_a, STEP), BOX_A)
-                                          : cover(rows_inside, UNIT_ROWS);
-            int used_rows_b = OP == OP_DX ? STEP : OP == OP_DW ? used_rows_a : cover(cols_inside, UNIT_COLS);
+            int rows_left = s + 1 < steps ? STEP : last_rows; /* in dW, of the reduction */
+            int used_rows_a = OP == OP_DW ? cover(rows_left, SHORT_BOX) : cover(rows_inside, UNIT_ROWS);
+            int used_rows_b = OP == OP_DX ? STEP : OP == OP_DW ? used_rows_a : COLS;
             mbarrier_wait(empty + 8 * at.slot, at.parity ^ 1);
-#if USES_TMA_LOADS
-            if (thread == 0) {
-                u32 barrier = full + 8 * at.slot;
-                mbarrier_arrive_expect_tx(barrier, (u32)(TMA_A * used_rows_a * used_cols_a * 2 +
-                                                         TMA_B * used_rows_b * used_cols_b * 2));
-                if (TMA_A)
-                    load_by_tma(stage_a, A_TILE_ROWS, A_TILE_COLS, BOX_A, used_rows_a, used_cols_a, &p->map_a,
-                                row_a, col_a, -1, barrier);
-                if (TMA_B)
-                    load_by_tma(stage_b, B_TILE_ROWS, B_TILE_COLS, BOX_B, used_rows_b, used_cols_b, &p->map_b,
-                                row_b, col_b, OP == OP_DW ? -1 : tile.expert, barrier);
-            }
+            IN_ONE_THREAD(thread) {
+                mbarrier_arrive_expect_tx(barrier, (u32)(TMA_A * used_rows_a * A_TILE_COLS * 2 +
+                                                         TMA_B * used_rows_b * B_TILE_COLS * 2));
+#if TMA_A
+                load_panels(stage_a, A_TILE_ROWS, A_TILE_COLS, used_rows_a, &p->map_a, &p->map_a_short, row_a,
+                            col_a, 0, 0, barrier);
 #endif
-#if CP_ASYNC_A
-            if (OP == OP_DW) { /* the next step's rows are looked up while this one's are copied */
-                share_rows(p, rows_a, own_a, COUNT_A, CHUNKS_A, chunk_a, A_GATHER);
-                find_own_rows(p, own_a, COUNT_A, CHUNKS_A, STRIDE_A, first_a, chunk_a, A_GATHER, row_a + STEP,
-                              tile.row_end);
+#if TMA_B
+                load_panels(stage_b, B_TILE_ROWS, B_TILE_COLS, used_rows_b, &p->map_b, &p->map_b_short, row_b,
+                            col_b, OP != OP_DW, tile.expert, barrier);
+#endif
             }
-            copy_rows(stage_a, A_TILE_ROWS, A_TILE_COLS, p->a, cols_a, rows_a, first_a, chunk_a, used_rows_a,
-                      OP == OP_DW ? min_i64(tile.row_end - row_a, STEP) : ROWS, col_a, cols_a);
+            /* where the reduction runs down the rows the next step's are looked up while this one's are copied */
+#if CP_ASYNC_A
+            if (OP == OP_DW && steps > 0) {
+                point_at_rows(p, from_a, next_a, A_TILE_ROWS, A_TILE_COLS, thread, A_GATHER, p->a, cols_a,
+                              col_a);
+                look_up_rows(p, next_a, A_TILE_ROWS, A_TILE_COLS, thread, A_GATHER, row_a + STEP, row_end);
+            }
+            copy_rows(stage_a, A_TILE_ROWS, A_TILE_COLS, from_a, thread, used_rows_a,
+                      !is_inside(A_TILE_COLS, thread, col_a, cols_a) ? 0
+                      : OP == OP_DW                                  ? rows_left
+                                                                     : ROWS,
+                      OP == OP_DW ? 0 : STEP * 2);
 #endif
 #if CP_ASYNC_B
-            if (OP != OP_FORWARD) {
-                share_rows(p, rows_b, own_b, COUNT_B, CHUNKS_B, chunk_b, B_GATHER);
-                find_own_rows(p, own_b, COUNT_B, CHUNKS_B, STRIDE_B, first_b, chunk_b, B_GATHER, row_b + STEP,
-                              limit_b);
+            if (OP != OP_FORWARD && steps > 0) {
+                point_at_rows(p, from_b, next_b, B_TILE_ROWS, B_TILE_COLS, thread, B_GATHER, b, p->K, col_b);
+                look_up_rows(p, next_b, B_TILE_ROWS, B_TILE_COLS, thread, B_GATHER, row_b + STEP, limit_b);
             }
-            copy_rows(stage_b, B_TILE_ROWS, B_TILE_COLS, b, p->K, rows_b, first_b, chunk_b, used_rows_b,
-                      OP == OP_FORWARD ? COLS : min_i64(limit_b - row_b, STEP), col_b, p->K);
+            copy_rows(stage_b, B_TILE_ROWS, B_TILE_COLS, from_b, thread, used_rows_b,
+                      !is_inside(B_TILE_COLS, thread, col_b, p->K) ? 0
+                      : OP == OP_FORWARD                           ? COLS
+                      : OP == OP_DX                                ? p->N - (i32)along
+                                                                   : rows_left,
+                      OP == OP_FORWARD ? STEP * 2 : 0);
 #endif
 #if CP_ASYNC_LOADS
-            cp_async_commit_arrive(full + 8 * at.slot);
+            cp_async_commit_arrive(barrier);
 #endif
             ring_advance(&at);
-        }
+        } while (++s < steps);
+    }
+    const begun_tile none = {0, 0, 0, -1, 0, 0};
+    mbarrier_wait(empty + 8 * at.slot, at.parity ^ 1);
+    IN_ONE_THREAD(thread) {
+        write_begun(begun_place(begun, &number), &none);
+        mbarrier_arrive_expect_tx(full + 8 * at.slot, 0);
     }
 #if CP_ASYNC_LOADS
+    cp_async_commit_arrive(full + 8 * at.slot);
     cp_async_wait(0);
 #endif
 }

@@ -64,17 +64,20 @@ DEVICE void store_silu(const gemm_params *p, const consumer *c, int part, u32 ro
                        u32 staged) {
     i32 cols = p->N / 2;
     int thread = opaque(c->thread), by_tma = TMA_STORE && row + 64 <= row_limit;
-    if (col >= cols || row >= row_limit) return;
+    int is_there = col < cols && row < row_limit;
 #if TMA_STORE
-    if (by_tma && thread == 0) {
-        if (part == PART_GATE_UP) {
-            tma_store_3d(&p->map_first, col, 0, (i32)row, staged);
-            tma_store_3d(&p->map_first, col, 1, (i32)row, staged + SILU_TILE_BYTES);
-        } else
-            tma_store_2d(&p->map_out, col, (i32)row, staged);
+    IN_ONE_THREAD(c->thread) {
+        if (by_tma & is_there) {
+            if (part == PART_GATE_UP) {
+                tma_store_3d(&p->map_first, col, 0, (i32)row, staged);
+                tma_store_3d(&p->map_first, col, 1, (i32)row, staged + SILU_TILE_BYTES);
+            } else
+                tma_store_2d(&p->map_out, col, (i32)row, staged);
+        }
+        tma_store_commit(); /* a piece, a group */
     }
 #endif
-    if (by_tma) return;
+    if (by_tma | !is_there) return;
     u8 *to = (u8 *)(part == PART_GATE_UP ? p->first : p->out);
     u32 pitch = (u32)cols * 2 * PART_TILES(part);
     NO_UNROLL for (int i = thread; i < TILE_CHUNKS * PART_TILES(part); i += GROUP_THREADS) {

@@ -63,15 +63,19 @@
 #define M_TILES (P_SIZE / (64 * CONSUMERS)) /* m64 tiles of a consumer */
 #define P_SHARE (M_TILES * 64)              /* of p, what a consumer reads when it reads any */
 #define ACC (Q_SIZE / 2)                    /* accumulators of one of them, a thread */
-/* Rows of the TMA boxes of a and b; 64 columns each. What may be needed in part comes in short ones. */
+/* Rows of the short TMA boxes, of what may be needed in part; what is whole comes in boxes of as many rows as it has. */
 #define SHORT_BOX 32
-#define BOX_A SHORT_BOX
-#define BOX_B (OP == OP_DW ? SHORT_BOX : 64)
 
-/* The ring, then for each consumer its staged pieces of the output (64 x 64), then the barriers. */
+/* The ring, then for each consumer its staged pieces of the output (64 x 64), then the descriptions of tiles, then the
+ * barriers. A description lives as long as its tile is stored behind the next one's products. It is written once a stage is
+ * free for the tile: then all but NUM_STAGES tiles before it have passed their first stage, and the one before those may yet
+ * be stored. */
 #define PIECE_BYTES (64 * 64 * 2)
+#define BEGUN_BYTES 32
 #define STAGED_OFFSET RING_BYTES
-#define FULL_OFFSET (STAGED_OFFSET + CONSUMERS * PIECES * PIECE_BYTES)
+#define BEGUN_OFFSET (STAGED_OFFSET + CONSUMERS * PIECES * PIECE_BYTES)
+#define BEGUN_TILES (NUM_STAGES + 2)
+#define FULL_OFFSET (BEGUN_OFFSET + BEGUN_TILES * BEGUN_BYTES)
 #define EMPTY_OFFSET (FULL_OFFSET + NUM_STAGES * 8)
 
 /* Named barriers: one among all consumers, one for each of them. */
@@ -83,38 +87,76 @@
 #define CP_ASYNC_LOADS (CP_ASYNC_A || CP_ASYNC_B)
 /* Registers after the roles part, with two consumers: 504 of the 512 a warp quarter has. The producer needs more when it
  * gathers: row numbers and addresses. */
-#define PRODUCER_REGISTERS (CP_ASYNC_LOADS ? 56 : 40)
-#define CONSUMER_REGISTERS (CP_ASYNC_LOADS ? 224 : 232)
+#define PRODUCER_REGISTERS (!CP_ASYNC_LOADS ? 24 : OP == OP_DW ? 72 : 56)
+#define CONSUMER_REGISTERS (!CP_ASYNC_LOADS ? 240 : OP == OP_DW ? 216 : 224)
 
 /* What a thread of a consumer warpgroup knows through the whole kernel. */
 typedef struct consumer {
-    u32 ring, full, empty; /* as the producer has them */
-    u32 staged;            /* this group's pieces of the output */
-    int group, thread;     /* of the consumers; in the group */
+    u32 base;          /* of shared memory */
+    u32 staged;        /* this group's pieces of the output */
+    int group, thread; /* of the consumers; in the group */
 } consumer;
 
-DEVICE int min_i64(i64 a, int b) { return a < b ? (int)a : b; }
+/* What follows is done by one thread of the group, whose first warp is here as a whole. Not a function: the compiler would
+ * no longer see that it is one. */
+#define IN_ONE_THREAD(group_thread)                                                                          \
+    if ((group_thread) < 32)                                                                                 \
+        if (elect_one())
+
+/* A tile as the producer, which alone walks, tells it to the consumers: in 32 bits, which hold M and N. */
+typedef struct begun_tile {
+    u32 row, row_limit; /* as in output_tile */
+    i32 col, expert;    /* expert < 0: no tile is left */
+    i32 steps;
+    i32 last_rows; /* in dW, of the expert's rows those in the last step */
+} begun_tile;
+
+DEVICE begun_tile describe(const gemm_params *p, const output_tile *tile) {
+    i32 expert_rows = (i32)(tile->row_end - tile->row_begin);
+    u32 reduction = (u32)(OP == OP_FORWARD ? p->K : OP == OP_DX ? p->N : expert_rows);
+    begun_tile begun = {(u32)tile->row,
+                        (u32)tile->row_limit,
+                        tile->col,
+                        tile->expert,
+                        (i32)((reduction + STEP - 1) / STEP),
+                        0};
+    if (begun.steps > 0) begun.last_rows = expert_rows - (begun.steps - 1) * STEP;
+    return begun;
+}
+DEVICE void write_begun(u32 address, const begun_tile *tile) {
+    u32x4 place = {tile->row, tile->row_limit, (u32)tile->col, (u32)tile->expert};
+    u32x4 work = {(u32)tile->steps, (u32)tile->last_rows, 0, 0};
+    smem_store_16(address, place);
+    smem_store_16(address + 16, work);
+}
+DEVICE begun_tile read_begun(u32 address) {
+    u32x4 place = smem_load_16(address), work = smem_load_16(address + 16);
+    begun_tile tile = {place.x, place.y, (i32)place.z, (i32)place.w, (i32)work.x, (i32)work.y};
+    return tile;
+}
+
+/* The place of the next tile's description; `number` goes round. */
+DEVICE u32 begun_place(u32 begun, u32 *number) {
+    u32 place = begun + *number * BEGUN_BYTES;
+    *number = *number + 1 == BEGUN_TILES ? 0 : *number + 1;
+    return place;
+}
+
+DEVICE int min_int(int a, int b) { return a < b ? a : b; }
 
 /* Rows and columns of the output that the tile has. */
-DEVICE int tile_rows_inside(const output_tile *tile) { return min_i64(tile->row_limit - tile->row, ROWS); }
-DEVICE int tile_cols_inside(const gemm_params *p, const output_tile *tile) {
-    return min_i64((i64)out_cols(p) - tile->col, COLS);
+DEVICE int tile_rows_inside(const begun_tile *tile) {
+    return min_int((i32)(tile->row_limit - tile->row), ROWS);
+}
+DEVICE int tile_cols_inside(const gemm_params *p, const begun_tile *tile) {
+    return min_int(out_cols(p) - tile->col, COLS);
 }
 /* What q needs to be wide, and what is left of p. */
-DEVICE int q_inside(const gemm_params *p, const output_tile *tile) {
+DEVICE int q_inside(const gemm_params *p, const begun_tile *tile) {
     return Q_IS_ROWS ? tile_rows_inside(tile) : tile_cols_inside(p, tile);
 }
-DEVICE int p_inside(const gemm_params *p, const output_tile *tile) {
+DEVICE int p_inside(const gemm_params *p, const begun_tile *tile) {
     return Q_IS_ROWS ? tile_cols_inside(p, tile) : tile_rows_inside(tile);
-}
-
-DEVICE int tile_steps(const gemm_params *p, const output_tile *tile) {
-    u32 reduction = (u32)(OP == OP_FORWARD ? p->K : OP == OP_DX ? p->N : tile->row_end - tile->row_begin);
-    return (int)((reduction + STEP - 1) / STEP);
-}
-/* In dW, of the expert's rows those in the last of so many steps. */
-DEVICE int last_step_rows(const output_tile *tile, int steps) {
-    return steps > 0 ? (int)(tile->row_end - tile->row_begin) - (steps - 1) * STEP : 0;
 }
 
 #endif

@@ -56,6 +56,14 @@ KERNEL(shuffles, conformance_params, 32, 1) {
     p.out[32 + t] = shuffle_xor(v, 21);
 }
 
+KERNEL(warps, conformance_params, 32, 1) {
+    u32 t = threadIdx.x, v = p.in[t];
+    p.out[t] = warp_max(v);
+    p.out[32 + t] = warp_ballot((int)(v & 4));
+    p.out[64 + t] = warp_match(v % 5);
+    p.out[96 + t] = (u32)(count_bits(v) * 100 + lowest_bit(v | 0x100));
+}
+
 /* Which NaN comes out is not part of a conversion's meaning here. */
 DEVICE u32 one_nan(u32 bits) { return (bits & 0x7fffffff) > 0x7f800000 ? 0x7fffffff : bits; }
 DEVICE u32 one_nan_16(u32 bits, u32 infinity) { return (bits & 0x7fff) > infinity ? 0x7fff : bits; }

@@ -124,6 +124,7 @@ static void add_all(list *l) {
         {"mma-bf16", "mma", "", BF16, 32, 0, 0, 0, 0, {0}, 0, 0, 0},
         {"mma-fp16", "mma", "", FP16, 32, 0, 1, 0, 0, {0}, 0, 0, 0},
         {"shuffles", "shuffles", "", RAW, 32, 0, 0, 0, 0, {0}, 0, 0, 0},
+        {"warps", "warps", "", RAW, 32, 0, 0, 0, 0, {0}, 0, 0, 0},
         {"conversions", "conversions", "", RAW, 256, 0, 0, 0, 0, {0}, 0, 0, 0},
         {"cp.async", "copies", "", RAW, 32, 512, 0, 0, 0, {0}, 0, 0, 0},
         {"flags", "flags", "", RAW, 32, 0, 0, 0, 0, {0}, 0, 0, 0},

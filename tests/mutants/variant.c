@@ -8,6 +8,7 @@
 #define gg_default_config JOIN(VARIANT, default_config)
 #define gg_candidate_configs JOIN(VARIANT, candidate_configs)
 #define gg_launch JOIN(VARIANT, launch)
+#define gg_run JOIN(VARIANT, run)
 #define gg_forward JOIN(VARIANT, forward)
 #define gg_dX JOIN(VARIANT, dX)
 #define gg_dW JOIN(VARIANT, dW)

@@ -79,6 +79,14 @@ KERNEL(shuffles, wrapper_params, 64, 1) {
     p.out[128 + t] = shuffle_xor(shuffle(v, 31), 1);
 }
 
+KERNEL(warps, wrapper_params, 64, 1) {
+    u32 t = threadIdx.x, v = p.in[t];
+    p.out[t] = warp_max(v);
+    p.out[64 + t] = warp_ballot((int)(v & 4));
+    p.out[128 + t] = warp_match(v % 5);
+    p.out[192 + t] = (u32)(count_bits(v) * 100 + lowest_bit(v));
+}
+
 /* out[i] of every 16-bit pattern: fp16 -> float -> fp16, and the float's bits rounded to bf16 and fp16 */
 KERNEL(conversions, wrapper_params, 256, 1) {
     u16 *fp16 = (u16 *)(p.out + 65536), *bf16 = fp16 + 65536;

@@ -28,6 +28,7 @@ typedef struct cuda_backend {
     cuda_context context;
     gg_device device;
     gg_kernel *kernels;
+    bool overlaps; /* a launch can start before the one before it has ended, in graphs too */
     void *flush;
     cuda_event start, stop;
     uint64_t launches;      /* since the last successful synchronize */
@@ -166,6 +167,7 @@ static cuda_result read_device(cuda_backend *b) {
     if ((result = api->driver_get_version(&version))) return result;
     b->device.memory = memory;
     b->device.cc = 10 * major + minor;
+    b->overlaps = major >= 9 && version >= 12030;
     name_versions(&b->device, version);
     return 0;
 }
@@ -256,6 +258,12 @@ static gg_status cuda_alloc(gg_backend *backend, size_t bytes, void **out) {
 static void cuda_free(gg_backend *backend, void *memory) {
     cuda_backend *b = self_of(backend);
     if (memory && !enter(b)) b->api.memory_free((cuda_address)(uintptr_t)memory);
+}
+
+static uint64_t cuda_free_memory(gg_backend *backend) {
+    cuda_backend *b = self_of(backend);
+    size_t free_bytes, total;
+    return enter(b) || b->api.memory_get_info(&free_bytes, &total) ? 0 : free_bytes;
 }
 
 static gg_status cuda_upload(gg_backend *backend, void *dst, const void *src, size_t bytes) {
@@ -392,11 +400,21 @@ static gg_status cuda_launch(gg_backend *backend, gg_kernel *kernel, const gg_la
     b->launches++;
     b->elsewhere |= stream != NULL;
     snprintf(b->label, sizeof b->label, "%s", spec->label);
-    return check(b,
-                 b->api.launch_kernel(kernel->function, spec->grid, 1, 1, spec->threads, 1, 1,
-                                      spec->smem_bytes, stream, arguments, NULL),
-                 GG_ERR_LAUNCH, "cannot launch '%s' (%u blocks of %u threads, %u bytes of shared memory)",
-                 spec->label, spec->grid, spec->threads, spec->smem_bytes);
+    cuda_launch_attribute overlaps = {.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+                                      .value.allowed = 1};
+    const cuda_launch_config config = {.grid_x = spec->grid,
+                                       .grid_y = 1,
+                                       .grid_z = 1,
+                                       .block_x = spec->threads,
+                                       .block_y = 1,
+                                       .block_z = 1,
+                                       .smem_bytes = spec->smem_bytes,
+                                       .stream = stream,
+                                       .attributes = &overlaps,
+                                       .attribute_count = spec->overlaps && b->overlaps};
+    return check(b, b->api.launch_kernel(&config, kernel->function, arguments, NULL), GG_ERR_LAUNCH,
+                 "cannot launch '%s' (%u blocks of %u threads, %u bytes of shared memory)", spec->label,
+                 spec->grid, spec->threads, spec->smem_bytes);
 }
 
 static gg_status cuda_synchronize(gg_backend *backend) {
@@ -536,6 +554,7 @@ const gg_backend_ops gg_cuda_backend = {
     .target = cuda_target,
     .alloc = cuda_alloc,
     .free = cuda_free,
+    .free_memory = cuda_free_memory,
     .upload = cuda_upload,
     .download = cuda_download,
     .copy = cuda_copy,

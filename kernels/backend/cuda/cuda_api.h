@@ -32,6 +32,7 @@ enum {
     CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR = 76,
     CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR = 81,
     CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN = 97,
+    CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION = 6,
     CU_TENSOR_MAP_DATA_TYPE_UINT16 = 1,
     CU_TENSOR_MAP_INTERLEAVE_NONE = 0,
     CU_TENSOR_MAP_SWIZZLE_32B = 1,
@@ -40,6 +41,20 @@ enum {
     CU_TENSOR_MAP_L2_PROMOTION_L2_256B = 3,
     CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE = 0, /* zeros */
 };
+
+typedef struct cuda_launch_attribute { /* CUlaunchAttribute */
+    int id, pad;
+    union {
+        char bytes[64];
+        int allowed;
+    } value;
+} cuda_launch_attribute;
+typedef struct cuda_launch_config { /* CUlaunchConfig */
+    unsigned grid_x, grid_y, grid_z, block_x, block_y, block_z, smem_bytes;
+    cuda_stream stream;
+    cuda_launch_attribute *attributes;
+    unsigned attribute_count;
+} cuda_launch_config;
 
 /* X(result, member, symbol in the library, arguments); _v2 marks the current variant of a function that
  * changed. */
@@ -57,6 +72,7 @@ enum {
     X(cuda_result, context_release, "cuDevicePrimaryCtxRelease_v2", (cuda_device))                           \
     X(cuda_result, context_set_current, "cuCtxSetCurrent", (cuda_context))                                   \
     X(cuda_result, context_synchronize, "cuCtxSynchronize", (void))                                          \
+    X(cuda_result, memory_get_info, "cuMemGetInfo_v2", (size_t * free, size_t * total))                      \
     X(cuda_result, memory_alloc, "cuMemAlloc_v2", (cuda_address *, size_t))                                  \
     X(cuda_result, memory_free, "cuMemFree_v2", (cuda_address))                                              \
     X(cuda_result, copy_to_device, "cuMemcpyHtoD_v2", (cuda_address, const void *, size_t))                  \
@@ -68,9 +84,8 @@ enum {
     X(cuda_result, module_unload, "cuModuleUnload", (cuda_module))                                           \
     X(cuda_result, module_get_function, "cuModuleGetFunction", (cuda_function *, cuda_module, const char *)) \
     X(cuda_result, function_set_attribute, "cuFuncSetAttribute", (cuda_function, int attribute, int value))  \
-    X(cuda_result, launch_kernel, "cuLaunchKernel",                                                          \
-      (cuda_function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y, \
-       unsigned block_z, unsigned smem_bytes, cuda_stream, void **params, void **extra))                     \
+    X(cuda_result, launch_kernel, "cuLaunchKernelEx",                                                        \
+      (const cuda_launch_config *, cuda_function, void **params, void **extra))                              \
     X(cuda_result, tensor_map_encode, "cuTensorMapEncodeTiled",                                              \
       (void *map, int type, uint32_t rank, void *base, const uint64_t *dims, const uint64_t *strides,        \
        const uint32_t *box, const uint32_t *element_strides, int interleave, int swizzle, int promotion,     \

@@ -390,6 +390,7 @@ void gg_sim_reset_async(gg_sim *sim) {
 
 void gg_sim_check_thread_exit(gg_sim *sim, gg_sim_fiber *fiber) {
     gg_sim_check_products(sim, fiber->warp);
+    if (!fiber->waited) gg_sim_fail(sim, fiber->site, "thread exits without grid_wait");
     if (fiber->first_copy < fiber->last_copy)
         gg_sim_fail(sim, fiber->copies[fiber->first_copy].site,
                     "thread exits with %u cp.async outstanding, the first",

@@ -90,6 +90,7 @@ gg_status gg_sim_block_start(gg_sim *sim, u32 index, void (*run)(void *fiber)) {
     for (u32 i = 0; i < sim->threads; i++) {
         gg_sim_fiber *fiber = &sim->fibers[i];
         fiber->done = false;
+        fiber->waited = !device->spec->waits;
         fiber->wait = GG_SIM_RUNNING;
         fiber->site = NULL;
         fiber->word = NULL;

@@ -75,6 +75,9 @@ void gg_sim_warp_sync(sim_api *api, const sim_site *site) {
     gg_sim_release(sim->current);
 }
 
+/* Launches run in turn, so that there is nothing to wait for: only that it is called is checked. */
+void gg_sim_grid_wait(sim_api *api, const sim_site *site) { gg_sim_enter(api, site)->current->waited = true; }
+
 u32 gg_sim_shuffle(sim_api *api, const sim_site *site, u32 value, int lane) {
     gg_sim *sim = gg_sim_enter(api, site);
     gg_sim_fiber *self = sim->current;
@@ -87,6 +90,19 @@ u32 gg_sim_shuffle(sim_api *api, const sim_site *site, u32 value, int lane) {
         gg_sim_release(self);
     }
     return self->shuffled;
+}
+
+void gg_sim_warp_values(sim_api *api, const sim_site *site, u32 value, u32 *values) {
+    gg_sim *sim = gg_sim_enter(api, site);
+    gg_sim_fiber *self = sim->current;
+    gg_sim_warp *warp = self->warp;
+    warp->given[self->lane].value = value;
+    warp->given[self->lane].values = values;
+    if (!gg_sim_meet(sim, GG_SIM_WARP_VALUES, 0, site)) return;
+    for (u32 to = 0; to < GG_SIM_LANES; to++)
+        for (u32 from = 0; from < GG_SIM_LANES; from++)
+            warp->given[to].values[from] = warp->given[from].value;
+    gg_sim_release(self);
 }
 
 void gg_sim_ldmatrix(sim_api *api, const sim_site *site, u32 *out, u32 address, int trans) {

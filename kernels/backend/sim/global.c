@@ -111,6 +111,7 @@ void gg_sim_global(gg_sim *sim, const void *address, size_t bytes, gg_sim_global
     gg_sim_allocation *item = gg_sim_memory_find(&sim->device->memory, address);
     const access a = {address, bytes, kind, barrier, what, site, NULL};
     if (!item || !gg_sim_memory_holds(&sim->device->memory, address, bytes)) refuse_outside(sim, &a);
+    if (!sim->current->waited) refuse(sim, &a, "before grid_wait");
     if (sim->race) check(sim, item, &a);
 }
 
@@ -130,6 +131,7 @@ void gg_sim_plain_global(gg_sim *sim, const void *address, size_t bytes, bool wr
                       .pc = pc};
     if (!item && !write && is_constant(sim->device, address)) return;
     if (!item || !gg_sim_memory_holds(&sim->device->memory, address, bytes)) refuse_outside(sim, &a);
+    if (!sim->current->waited) refuse(sim, &a, "before grid_wait");
     check(sim, item, &a);
 }
 

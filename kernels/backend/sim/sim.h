@@ -60,6 +60,7 @@ typedef struct gg_sim_copy {
     X(GG_SIM_BARRIER_ARRIVE, "barrier arrive")                                                               \
     X(GG_SIM_WARP_SYNC, "warp_sync")                                                                         \
     X(GG_SIM_SHUFFLE, "shuffle")                                                                             \
+    X(GG_SIM_WARP_VALUES, "maximum, ballot or match of a warp")                                              \
     X(GG_SIM_LDMATRIX, "ldmatrix")                                                                           \
     X(GG_SIM_MMA, "mma")                                                                                     \
     X(GG_SIM_MBARRIER_WAIT, "mbarrier_wait")                                                                 \
@@ -91,6 +92,7 @@ typedef struct gg_sim_fiber {
     u32 word_bytes;
     u64 word_value;
     u32 shuffled;        /* result of its last shuffle */
+    bool waited;         /* grid_wait */
     gg_sim_copy *copies; /* queue of cp.async: [first, last) of capacity */
     u32 first_copy, last_copy, copy_capacity;
     u32 copy_group, store_group; /* number of the open group */
@@ -134,6 +136,9 @@ struct gg_sim_warp {
         struct {
             u32 value, source;
         } shuffle[GG_SIM_LANES];
+        struct {
+            u32 value, *values;
+        } given[GG_SIM_LANES];
         struct {
             u8 *row;
             const u32 *values;

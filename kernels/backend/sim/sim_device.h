@@ -45,9 +45,11 @@ enum { SIM_PLAIN_WRITE = 1, SIM_PLAIN_UNALIGNED = 2 };
     X(void, barrier_sync, (SIM_AT, int id, int threads)) /* threads 0: the whole block */                    \
     X(void, barrier_arrive, (SIM_AT, int id, int threads))                                                   \
     X(void, warp_sync, (SIM_AT))                                                                             \
+    X(void, grid_wait, (SIM_AT))                                                                             \
     X(void, trap, (SIM_AT))                                                                                  \
     X(void, fence, (SIM_AT, int kind))                                                                       \
     X(u32, shuffle, (SIM_AT, u32 value, int lane))                                                           \
+    X(void, warp_values, (SIM_AT, u32 value, u32 * values)) /* what each of the 32 lanes gave */             \
     X(const void *, shared_read, (SIM_AT, u32 address, u32 bytes))                                           \
     X(void *, shared_write, (SIM_AT, u32 address, u32 bytes))                                                \
     X(void, cp_async, (SIM_AT, u32 dst, const void *src, int bytes))                                         \
@@ -188,10 +190,26 @@ DEVICE u32 smem_addr(const void *pointer) {
 #define named_sync(id, threads) SIM_CALL(barrier_sync, id, threads)
 #define named_arrive(id, threads) SIM_CALL(barrier_arrive, id, threads)
 #define warp_sync() SIM_CALL(warp_sync)
+#define grid_wait() SIM_CALL(grid_wait)
 #define device_trap() SIM_CALL(trap)
 #define opaque(value) (value)
 #define shuffle(value, lane) SIM_CALL(shuffle, value, lane)
+#define shuffle_within(value, lane, width)                                                                   \
+    SIM_CALL(shuffle, value, ((int)(threadIdx.x & 31) & ~((width)-1)) | (lane))
 #define shuffle_xor(value, mask) SIM_CALL(shuffle, value, (int)(threadIdx.x & 31) ^ (mask))
+#define SIM_WARP(value, body)                                                                                \
+    ({                                                                                                       \
+        const u32 own_ = (value);                                                                            \
+        u32 values_[32], result_ = 0;                                                                        \
+        SIM_CALL(warp_values, own_, values_);                                                                \
+        for (int lane_ = 0; lane_ < 32; lane_++) body;                                                       \
+        result_;                                                                                             \
+    })
+#define warp_max(value) SIM_WARP(value, result_ = values_[lane_] > result_ ? values_[lane_] : result_)
+#define warp_ballot(condition) SIM_WARP((condition) != 0, result_ |= values_[lane_] << lane_)
+#define warp_match(value) SIM_WARP(value, result_ |= (u32)(values_[lane_] == own_) << lane_)
+DEVICE int count_bits(u32 bits) { return __builtin_popcount(bits); }
+DEVICE int lowest_bit(u32 bits) { return __builtin_ctz(bits); }
 
 /* --- plain accesses --- */
 #define SIM_WIDE(address, flags)                                                                             \
@@ -285,7 +303,11 @@ DEVICE float add_f32(float a, float b) { return a + b; }
 #define mma_tile_bf16(acc, a, b, MI, NJ) SIM_MMA_TILE(acc, a, b, MI, NJ, SIM_BF16)
 #define mma_tile_fp16(acc, a, b, MI, NJ) SIM_MMA_TILE(acc, a, b, MI, NJ, SIM_FP16)
 
+#define own_register(pointer) (pointer)
+
 /* --- mbarrier, TMA --- */
+/* as on the card the lanes wait for one another, which orders no memory */
+#define elect_one() (SIM_CALL(shuffle, threadIdx.x & 31, 0) == (threadIdx.x & 31))
 #define mbarrier_init(barrier, count) SIM_CALL(mbarrier_init, barrier, count)
 #define fence_mbarrier_init() SIM_CALL(fence, SIM_FENCE_MBARRIER_INIT)
 #define mbarrier_arrive(barrier) SIM_CALL(mbarrier_arrive, barrier, 0)
