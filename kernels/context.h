@@ -21,7 +21,7 @@ struct gg_context {
     gg_target target;
     gg_device limited; /* what plans see instead of the device, unless sm_count is 0 */
     bool debug;
-    bool overlaps; /* launches of one call, where the device can */
+    bool overlaps;                 /* launches of one call, where the device can */
     const gg_source_file *sources; /* of kernels in the file `patched`; NULL: the embedded ones */
     const char *patched;
     gg_step_filter step_filter; /* of MoE blocks; NULL: every step is launched */

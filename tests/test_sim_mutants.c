@@ -38,25 +38,28 @@ typedef struct row {
         WG(fault, file, find, replace, GG_DW, dw)
 
 /* Texts of the kernels that several rows change. */
-#define FULL_WAIT "mbarrier_wait(c->full + 8 * at->slot, at->parity);"
+#define FULL_WAIT "mbarrier_wait(c->base + FULL_OFFSET + 8 * at->slot, at->parity);"
+#define EMPTY_WAIT "mbarrier_wait(empty + 8 * at->slot, at->parity ^ 1);"
 #define LAST_WAIT "    wgmma_wait(0);\n    if (whole > 0)"
 #define LAST_RELEASE "        release_stage(c, at->slot);\n"
 #define LAST_ADVANCE LAST_RELEASE "        ring_advance(at);\n"
 #define LAST_REST "    if (DEFERS && OP == OP_DW) send_rest(p, c, out, whole, buffer);"
-#define RELEASES "if (c->thread % 32 == 0) mbarrier_arrive"
+#define RELEASES "if (elect_one()) mbarrier_arrive"
 #define NEXT_BUFFER "*buffer = *buffer + 1 == PIECES ? 0 : *buffer + 1;"
 #define STAGES "stage_piece(out->values[i], staged, c->thread);"
 #define STAGES_AHEAD                                                                                         \
     STAGES "\n    if (i + 1 < SHARE_PIECES && (i + 1) % Q_PIECES * 64 < out->width) "                        \
            "stage_piece(out->values[i + 1], c->staged + *buffer * PIECE_BYTES, c->thread);"
 #define READ_WAIT "tma_store_wait_read(PIECES - 2);"
-#define LAST_READS "    if (c->thread == 0) tma_store_wait_read(0);"
+#define ONE_THREAD "IN_ONE_THREAD(c->thread) "
+#define LAST_READS "    " ONE_THREAD "tma_store_wait_read(0);"
 #define GROUP_BARRIER "named_sync(BARRIER_GROUP + c->group, GROUP_THREADS);"
 #define WAIT_COMMENT " /* the store from the buffer after this */\n#endif\n    "
-#define READS_THEN_BARRIER "    if (c->thread == 0) " READ_WAIT WAIT_COMMENT GROUP_BARRIER
-#define BARRIER_THEN_READS "    " GROUP_BARRIER "\n    if (c->thread == 0) " READ_WAIT "\n#endif"
-#define COMMIT_IF_BY_TMA                                                                                     \
-    "if (c->thread == 0 && out->row + (u32)(i % Q_PIECES * 64) + 64 <= out->row_limit) tma_store_commit();"
+#define READS_THEN_BARRIER "    " ONE_THREAD READ_WAIT WAIT_COMMENT GROUP_BARRIER
+#define BARRIER_THEN_READS "    " GROUP_BARRIER "\n    " ONE_THREAD READ_WAIT "\n#endif"
+#define COMMIT_IF_BY_TMA "if (by_tma & is_there) tma_store_commit();"
+#define STORING_THREAD "    IN_ONE_THREAD(c->thread) {\n        if (by_tma & is_there) {"
+#define TILE_BEGINS "        /* nothing where this group's rows"
 
 static const row rows[] = {
     /* --- the ring of mma_sync: waits, barriers, phases, counts --- */
@@ -116,7 +119,7 @@ static const row rows[] = {
     /* --- wgmma: consumers --- */
     WG_EACH("no full-barrier wait", "wgmma_loop.h", FULL_WAIT, "", X_W, DY_W, DY_X),
     WG_EACH("wrong phase of a full barrier", "wgmma_loop.h", FULL_WAIT,
-            "mbarrier_wait(c->full + 8 * at->slot, at->parity ^ 1);", X_W, DY_W, DY_X),
+            "mbarrier_wait(c->base + FULL_OFFSET + 8 * at->slot, at->parity ^ 1);", X_W, DY_W, DY_X),
     WG_EACH("no wgmma.fence", "wgmma_loop.h", "wgmma_fence();", "", X_W, DY_W, DY_X),
     WG_EACH("no wgmma wait before a stage is released", "wgmma_loop.h", "    wgmma_wait(1);", "", X_W, DY_W,
             DY_X),
@@ -163,12 +166,12 @@ static const row rows[] = {
     WG("tail zeroed before its stage is full", "wgmma_loop.h",
        "        u32 stage = next_stage(c, at);\n        if (ZEROES_TAIL && last_rows % 16) zero_tail(c, "
        "stage, last_rows);\n",
-       "        if (ZEROES_TAIL && last_rows % 16) zero_tail(c, c->ring + at->slot * STAGE_BYTES, "
+       "        if (ZEROES_TAIL && last_rows % 16) zero_tail(c, c->base + at->slot * STAGE_BYTES, "
        "last_rows);\n"
        "        u32 stage = next_stage(c, at);\n",
        GG_DW, DY_X),
     WG("tail of the stage after zeroed", "wgmma_loop.h", "zero_tail(c, stage, last_rows);",
-       "zero_tail(c, c->ring + (at->slot + 1) % NUM_STAGES * STAGE_BYTES, last_rows);", GG_DW, DY_X),
+       "zero_tail(c, c->base + (at->slot + 1) % NUM_STAGES * STAGE_BYTES, last_rows);", GG_DW, DY_X),
     WG("the wrong 16 rows of a tail zeroed", "wgmma_loop.h", "zero_tail(c, stage, last_rows);",
        "zero_tail(c, stage, last_rows + 16);", GG_DW, DY_X),
     WG("no commit of the last step's products", "wgmma_loop.h", "wgmma_commit();",
@@ -190,25 +193,21 @@ static const row rows[] = {
     WG("no wait for the launch before", "wgmma.cu", "    grid_wait();\n", "", GG_DX, DY_W),
     WG("only the consumers wait for the launch before", "wgmma.cu", "    grid_wait();\n", "", GG_FORWARD, X_W,
        .find_2 = "        consume(&p, &c);", .replace_2 = "        grid_wait();\n        consume(&p, &c);"),
-    WG_EACH("no empty-slot wait", "wgmma_producer.h", "mbarrier_wait(empty + 8 * at.slot, at.parity ^ 1);",
-            "", X_W, DY_W, DY_X),
-    WG("wrong phase of an empty barrier", "wgmma_producer.h",
-       "mbarrier_wait(empty + 8 * at.slot, at.parity ^ 1);", "mbarrier_wait(empty + 8 * at.slot, at.parity);",
-       GG_FORWARD, X_W),
-    WG_EACH("no empty-slot wait before cp.async", "wgmma_producer.h",
-            "mbarrier_wait(empty + 8 * at.slot, at.parity ^ 1);", "", 0, 0, 0),
+    WG_EACH("no empty-slot wait", "wgmma_producer.h", EMPTY_WAIT, "", X_W, DY_W, DY_X),
+    WG("wrong phase of an empty barrier", "wgmma_producer.h", EMPTY_WAIT,
+       "mbarrier_wait(empty + 8 * at->slot, at->parity);", GG_FORWARD, X_W),
+    WG_EACH("no empty-slot wait before cp.async", "wgmma_producer.h", EMPTY_WAIT, "", 0, 0, 0),
     WG_EACH("no proxy fence after cp.async", "wgmma_loop.h", "if (CP_ASYNC_LOADS) fence_proxy_async();", "",
             0, 0, 0),
     WG_EACH("stage published before its cp.async have landed", "wgmma_producer.h",
-            "cp_async_commit_arrive(full + 8 * at.slot);",
-            "cp_async_commit(); mbarrier_arrive(full + 8 * at.slot);", 0, 0, 0),
-    WG("cp.async arrive on another stage's barrier", "wgmma_producer.h",
-       "cp_async_commit_arrive(full + 8 * at.slot);", "cp_async_commit_arrive(full);", GG_FORWARD, 0),
+            "cp_async_commit_arrive(barrier);", "cp_async_commit(); mbarrier_arrive(barrier);", 0, 0, 0),
+    WG("cp.async arrive on another stage's barrier", "wgmma_producer.h", "cp_async_commit_arrive(barrier);",
+       "cp_async_commit_arrive(full);", GG_FORWARD, 0),
     WG("no final cp.async wait", "wgmma_producer.h", "    cp_async_wait(0);", "", GG_FORWARD, 0),
-    WG_EACH("expect_tx too small", "wgmma_producer.h", "TMA_B * used_rows_b * used_cols_b * 2",
-            "TMA_B * used_rows_b * used_cols_b", X_W, DY_W, DY_X),
+    WG_EACH("expect_tx too small", "wgmma_producer.h", "TMA_B * used_rows_b * B_TILE_COLS * 2",
+            "TMA_B * used_rows_b * B_TILE_COLS", X_W, DY_W, DY_X),
     /* --- wgmma: the tile before on its way out --- */
-    WG_EACH("tail store unguarded", "wgmma_output.h", "inside && row + (u32)r < out->row_limit", "inside", 0,
+    WG_EACH("tail store unguarded", "wgmma_output.h", "inside && row + (u32)r < tile.row_limit", "inside", 0,
             0, 0),
     WG_EACH("no barrier between the wait for reads and the next staging", "wgmma_output.h",
             READS_THEN_BARRIER, BARRIER_THEN_READS, GG_TMA_STORE, GG_TMA_STORE, GG_TMA_STORE),
@@ -225,7 +224,7 @@ static const row rows[] = {
        "tma_store_wait_read(PIECES - 1);", GG_DX, GG_TMA_STORE, .cols = 256),
     WG("staging buffers, four, reused one store early", "wgmma_output.h", READ_WAIT,
        "tma_store_wait_read(PIECES - 1);", GG_DW, GG_TMA_STORE, .cols = 256),
-    WG_EACH("no wait for the TMA stores' reads", "wgmma_output.h", "    if (c->thread == 0) " READ_WAIT, "",
+    WG_EACH("no wait for the TMA stores' reads", "wgmma_output.h", "    " ONE_THREAD READ_WAIT, "",
             GG_TMA_STORE, GG_TMA_STORE, GG_TMA_STORE),
     WG("next piece staged a barrier early, TMA stores", "wgmma_output.h", STAGES, STAGES_AHEAD, GG_FORWARD,
        GG_TMA_STORE),
@@ -338,29 +337,37 @@ static const row rows[] = {
     WG("first stage of a tile never released", "wgmma_loop.h", "if (!first) release_stage(c, *previous);",
        "if (!first && *previous < NUM_STAGES) release_stage(c, *previous);", GG_DW, DY_X,
        .find_2 = "    *previous = at->slot;", .replace_2 = "    *previous = first ? NUM_STAGES : at->slot;"),
-    WG("consumer's ring begins anew with every tile", "wgmma.cu",
-       "        int steps = tile_steps(p, &tile);\n",
-       "        int steps = tile_steps(p, &tile);\n        at.slot = at.parity = 0;\n", GG_FORWARD, X_W),
+    WG("consumer's ring begins anew with every tile", "wgmma.cu", TILE_BEGINS,
+       "        at.slot = at.parity = 0;\n" TILE_BEGINS, GG_FORWARD, X_W),
     WG("full-barrier wait by one warp of the group", "wgmma_loop.h", FULL_WAIT,
        "if (c->thread < 32) " FULL_WAIT, GG_FORWARD, X_W),
     WG("no full-barrier wait in a tile's last step", "wgmma_loop.h",
        "    u32 stage = next_stage(c, at);\n    multiply(",
-       "    u32 stage = width < 0 ? c->ring + at->slot * STAGE_BYTES : next_stage(c, at);\n"
+       "    u32 stage = width < 0 ? c->base + at->slot * STAGE_BYTES : next_stage(c, at);\n"
        "    width = width < 0 ? -width : width;\n    multiply(",
        GG_DX, DY_W, .find_2 = "multiply_step(c, acc, at, &previous, width, s == 0);",
        .replace_2 = "multiply_step(c, acc, at, &previous, s + 1 < whole ? width : -width, s == 0);"),
     WG("no full-barrier wait in a tile's last step", "wgmma_loop.h",
        "u32 stage = next_stage(c, at);\n        if (ZEROES_TAIL",
-       "u32 stage = c->ring + at->slot * STAGE_BYTES;\n        if (ZEROES_TAIL", GG_DW, DY_X),
+       "u32 stage = c->base + at->slot * STAGE_BYTES;\n        if (ZEROES_TAIL", GG_DW, DY_X),
     WG("proxy fence after cp.async by one lane of a warp", "wgmma_loop.h", "if (CP_ASYNC_LOADS) fence",
        "if (CP_ASYNC_LOADS && c->thread % 32 == 0) fence", GG_FORWARD, 0),
-    WG("empty-slot wait on the slot before", "wgmma_producer.h",
-       "mbarrier_wait(empty + 8 * at.slot, at.parity ^ 1);",
-       "mbarrier_wait(empty + 8 * ((at.slot + NUM_STAGES - 1) % NUM_STAGES), at.parity ^ 1);", GG_FORWARD,
+    WG("empty-slot wait on the slot before", "wgmma_producer.h", EMPTY_WAIT,
+       "mbarrier_wait(empty + 8 * ((at->slot + NUM_STAGES - 1) % NUM_STAGES), at->parity ^ 1);", GG_FORWARD,
        X_W),
     WG("no empty-slot wait in a tile's first step", "wgmma_producer.h",
-       "mbarrier_wait(empty + 8 * at.slot, at.parity ^ 1);",
-       "if (s > 0) mbarrier_wait(empty + 8 * at.slot, at.parity ^ 1);", GG_DX, DY_W),
+       "            wait_until_empty(empty, &at);", "            if (s > 0) wait_until_empty(empty, &at);",
+       GG_DX, DY_W, .find_2 = "        wait_until_empty(empty, &at);\n        const u32 place",
+       .replace_2 = "        const u32 place"),
+    WG("a tile's description read before it is written", "wgmma_loop.h",
+       "    wait_until_full(c, at);\n    begun_tile tile", "    begun_tile tile", GG_FORWARD, X_W),
+    WG_EACH("one description for all tiles", "wgmma_tile.h", "#define BEGUN_TILES (NUM_STAGES + 2)",
+            "#define BEGUN_TILES 1", X_W, DY_W, DY_X),
+    WG("description written behind the stage it comes with", "wgmma_producer.h",
+       "        IN_ONE_THREAD(thread) write_begun(place, &begins);\n", "", GG_FORWARD, X_W,
+       .find_2 = "            ring_advance(&at);",
+       .replace_2 = "            if (s == 0) IN_ONE_THREAD(thread) write_begun(place, &begins);\n"
+                    "            ring_advance(&at);"),
     WG("zeroing a tail waits for more threads than consume", "wgmma_loop.h",
        "named_sync(BARRIER_CONSUMERS, CONSUMER_THREADS);",
        "named_sync(BARRIER_CONSUMERS, CONSUMER_THREADS + GROUP_THREADS);", GG_DW, DY_X),
@@ -368,9 +375,8 @@ static const row rows[] = {
     WG("every piece staged in one buffer", "wgmma_output.h", NEXT_BUFFER, "", GG_DX, 0),
     WG("one of four staging buffers left out", "wgmma_output.h", "*buffer + 1 == PIECES ?",
        "*buffer + 1 == PIECES - 1 ?", GG_FORWARD, GG_TMA_STORE, .block_m = 128),
-    WG("staging buffers begin anew with every tile", "wgmma.cu",
-       "        int steps = tile_steps(p, &tile);\n",
-       "        int steps = tile_steps(p, &tile);\n        buffer = 0;\n", GG_DW, GG_TMA_STORE),
+    WG("staging buffers begin anew with every tile", "wgmma.cu", TILE_BEGINS,
+       "        buffer = 0;\n" TILE_BEGINS, GG_DW, GG_TMA_STORE),
     WG("barrier of each warp alone after staging", "wgmma_output.h", GROUP_BARRIER, "warp_sync();",
        GG_FORWARD, 0),
     WG("barrier before staging instead of after", "wgmma_output.h", STAGES, GROUP_BARRIER "\n    " STAGES,
@@ -382,20 +388,21 @@ static const row rows[] = {
     WG("proxy fence before staging instead of after", "wgmma_output.h", STAGES,
        "fence_proxy_async();\n    " STAGES, GG_DX, GG_TMA_STORE,
        .find_2 = "#if TMA_STORE\n    fence_proxy_async();", .replace_2 = "#if TMA_STORE"),
-    WG("TMA store by a thread that does not commit", "wgmma_output.h", "if (by_tma && c->thread == 0)",
-       "if (by_tma && c->thread == 32)", GG_FORWARD, GG_TMA_STORE),
-    WG("two threads store by TMA", "wgmma_output.h", "if (by_tma && c->thread == 0)",
-       "if (by_tma && c->thread < 2)", GG_DW, GG_TMA_STORE),
-    WG("wait for TMA stores by another thread", "wgmma_output.h", "if (c->thread == 0) " READ_WAIT,
+    WG("TMA store by a thread that does not commit", "wgmma_output.h", STORING_THREAD,
+       "    if (c->thread % 32 == 0) {\n        if (c->thread == 32 && (by_tma & is_there)) {", GG_FORWARD,
+       GG_TMA_STORE, .find_2 = "        tma_store_commit();",
+       .replace_2 = "        if (c->thread == 0) tma_store_commit();"),
+    WG("two threads store by TMA", "wgmma_output.h", STORING_THREAD,
+       "    if (c->thread < 2) {\n        if (by_tma & is_there) {", GG_DW, GG_TMA_STORE),
+    WG("wait for TMA stores by another thread", "wgmma_output.h", ONE_THREAD READ_WAIT,
        "if (c->thread == 1) " READ_WAIT, GG_DX, GG_TMA_STORE),
-    WG("no wait for the TMA stores' reads in a tile's last piece", "wgmma_output.h",
-       "if (c->thread == 0) " READ_WAIT, "if (c->thread == 0 && i + 1 < SHARE_PIECES) " READ_WAIT, GG_DX,
-       GG_TMA_STORE),
-    WG("commit only where a piece goes by TMA, four buffers", "wgmma_output.h",
-       "if (c->thread == 0) tma_store_commit();", COMMIT_IF_BY_TMA, GG_FORWARD, GG_TMA_STORE, .block_m = 128),
+    WG("no wait for the TMA stores' reads in a tile's last piece", "wgmma_output.h", ONE_THREAD READ_WAIT,
+       "if (i + 1 < SHARE_PIECES) " ONE_THREAD READ_WAIT, GG_DX, GG_TMA_STORE),
+    WG("commit only where a piece goes by TMA, four buffers", "wgmma_output.h", "tma_store_commit();",
+       COMMIT_IF_BY_TMA, GG_FORWARD, GG_TMA_STORE, .block_m = 128),
     WG("row numbers handed round by the lanes that store", "wgmma_output.h",
        "place = shuffle(out->place[at], owner);",
-       "if (inside && row + (u32)r < out->row_limit) place = shuffle(out->place[at], owner);", GG_FORWARD, 0,
+       "if (inside && row + (u32)r < tile.row_limit) place = shuffle(out->place[at], owner);", GG_FORWARD, 0,
        .fusions = GG_PERMUTE_Y),
     WG("row numbers of the wrong piece", "wgmma_output.h", "int of_q = i % Q_PIECES,", "int of_q = i % 2,",
        GG_FORWARD, 0, .fusions = GG_PERMUTE_Y),
@@ -418,14 +425,14 @@ static const row rows[] = {
     WG_8_WARPS("one warp of the producer gives registers back", "wgmma.cu",
                "        setmaxnreg_dec(PRODUCER_REGISTERS);",
                "        if (thread < 32) setmaxnreg_dec(PRODUCER_REGISTERS);", GG_FORWARD, 0),
-    WG_8_WARPS("consumers take more registers than there are", "wgmma_tile.h", "? 224 : 232)", "? 224 : 240)",
-               GG_DX, DY_W),
+    WG_8_WARPS("consumers take more registers than there are", "wgmma_tile.h", "(!CP_ASYNC_LOADS ? 240",
+               "(!CP_ASYNC_LOADS ? 248", GG_DX, DY_W),
     WG_8_WARPS("stage released by one consumer for both", "wgmma_loop.h", RELEASES,
-               "if (c->thread % 32 == 0 && c->group == 0) mbarrier_arrive", GG_DX, DY_W, .file_2 = "wgmma.cu",
+               "if (elect_one() && c->group == 0) mbarrier_arrive", GG_DX, DY_W, .file_2 = "wgmma.cu",
                .find_2 = "mbarrier_init(empty + 8 * s, NUM_WARPS);",
                .replace_2 = "mbarrier_init(empty + 8 * s, NUM_WARPS / 2);"),
     WG("expect_tx of the whole tile where less is loaded", "wgmma_producer.h",
-       "TMA_A * used_rows_a * used_cols_a * 2", "TMA_A * A_TILE_ROWS * A_TILE_COLS * 2", GG_FORWARD, X_W,
+       "TMA_A * used_rows_a * A_TILE_COLS * 2", "TMA_A * A_TILE_ROWS * A_TILE_COLS * 2", GG_FORWARD, X_W,
        .block_m = 128),
 };
 
@@ -434,9 +441,9 @@ static const row controls[] = {
     SYNC("expect_tx behind its copies", "loads.h",
          "        mbarrier_arrive_expect_tx(barrier, by_tma ? TMA_A * A_TILE_BYTES + TMA_B * B_TILE_BYTES : "
          "0);\n",
-         "", GG_FORWARD, X_W, .find_2 = "OP == OP_DW ? -1 : tile->expert, barrier);",
+         "", GG_FORWARD, X_W, .find_2 = "OP != OP_DW, tile->expert, barrier);",
          .replace_2 =
-             "OP == OP_DW ? -1 : tile->expert, barrier);\n        mbarrier_arrive_expect_tx(barrier, by_tma "
+             "OP != OP_DW, tile->expert, barrier);\n        mbarrier_arrive_expect_tx(barrier, by_tma "
              "? TMA_A * A_TILE_BYTES + TMA_B * B_TILE_BYTES : 0);"),
     SYNC("waits for all groups", "mma_sync.cu", "cp_async_wait(NUM_STAGES - 2);", "cp_async_wait(0);", GG_DW,
          0),
@@ -461,10 +468,10 @@ static const row controls[] = {
     WG("empty groups of wgmma", "wgmma_loop.h", "wgmma_commit();", "wgmma_commit(); wgmma_commit();", GG_DX,
        DY_W, .find_2 = "wgmma_wait(1);", .replace_2 = "wgmma_wait(2);"),
     WG("wgmma waited for in every step", "wgmma_loop.h", "wgmma_wait(1);", "wgmma_wait(0);", GG_DW, DY_X),
-    WG("every thread commits", "wgmma_output.h", "if (c->thread == 0) tma_store_commit();",
-       "tma_store_commit();", GG_FORWARD, GG_TMA_STORE),
-    WG("commit only where a piece goes by TMA, two buffers", "wgmma_output.h",
-       "if (c->thread == 0) tma_store_commit();", COMMIT_IF_BY_TMA, GG_FORWARD, GG_TMA_STORE),
+    WG("every thread commits", "wgmma_output.h", "        tma_store_commit(); /* a piece, a group */\n    }",
+       "    }\n    tma_store_commit();", GG_FORWARD, GG_TMA_STORE),
+    WG("commit only where a piece goes by TMA, two buffers", "wgmma_output.h", "tma_store_commit();",
+       COMMIT_IF_BY_TMA, GG_FORWARD, GG_TMA_STORE),
     WG("waits for the stores themselves", "wgmma_output.h", READ_WAIT, "tma_store_wait(0);", GG_DW,
        GG_TMA_STORE),
     WG("the last consumer thread initialises", "wgmma.cu", "if (threadIdx.x == 0) {",

@@ -75,16 +75,20 @@ DEVICE void release_stage(const consumer *c, u32 slot) {
     if (elect_one()) mbarrier_arrive(c->base + EMPTY_OFFSET + 8 * slot);
 }
 
+DEVICE void wait_until_full(const consumer *c, const ring_position *at) {
+    mbarrier_wait(c->base + FULL_OFFSET + 8 * at->slot, at->parity);
+}
+
 /* The address of the next stage, once it is full. */
 DEVICE u32 next_stage(const consumer *c, const ring_position *at) {
-    mbarrier_wait(c->base + FULL_OFFSET + 8 * at->slot, at->parity);
+    wait_until_full(c, at);
     if (CP_ASYNC_LOADS) fence_proxy_async(); /* cp.async wrote by the ordinary proxy */
     return c->base + at->slot * STAGE_BYTES;
 }
 
 /* The tile that begins with the next stage, once that is full. */
 DEVICE begun_tile next_tile(const consumer *c, const ring_position *at, u32 begun) {
-    mbarrier_wait(c->base + FULL_OFFSET + 8 * at->slot, at->parity);
+    wait_until_full(c, at);
     begun_tile tile = read_begun(begun);
     warp_sync(); /* one lane releases the stage for all, which have read */
     return tile;

@@ -70,6 +70,10 @@ DEVICE void load_panels(u32 dst, int tile_rows, int tile_cols, int rows, const t
 }
 #endif
 
+DEVICE void wait_until_empty(u32 empty, const ring_position *at) {
+    mbarrier_wait(empty + 8 * at->slot, at->parity ^ 1);
+}
+
 /* The whole producer warpgroup when there are cp.async loads, else its first warp. */
 DEVICE void produce(const gemm_params *p, u32 ring, u32 begun, u32 full, u32 empty, int thread) {
     ring_position at = {0, 0};
@@ -107,7 +111,7 @@ DEVICE void produce(const gemm_params *p, u32 ring, u32 begun, u32 full, u32 emp
                                        : (u32)tile.col,
                          limit_b);
 #endif
-        mbarrier_wait(empty + 8 * at.slot, at.parity ^ 1);
+        wait_until_empty(empty, &at);
         const u32 place = begun_place(begun, &number);
         IN_ONE_THREAD(thread) write_begun(place, &begins);
 #if CP_ASYNC_A
@@ -130,7 +134,7 @@ DEVICE void produce(const gemm_params *p, u32 ring, u32 begun, u32 full, u32 emp
             int rows_left = s + 1 < steps ? STEP : last_rows; /* in dW, of the reduction */
             int used_rows_a = OP == OP_DW ? cover(rows_left, SHORT_BOX) : cover(rows_inside, UNIT_ROWS);
             int used_rows_b = OP == OP_DX ? STEP : OP == OP_DW ? used_rows_a : COLS;
-            mbarrier_wait(empty + 8 * at.slot, at.parity ^ 1);
+            wait_until_empty(empty, &at);
             IN_ONE_THREAD(thread) {
                 mbarrier_arrive_expect_tx(barrier, (u32)(TMA_A * used_rows_a * A_TILE_COLS * 2 +
                                                          TMA_B * used_rows_b * B_TILE_COLS * 2));
@@ -175,7 +179,7 @@ DEVICE void produce(const gemm_params *p, u32 ring, u32 begun, u32 full, u32 emp
         } while (++s < steps);
     }
     const begun_tile none = {0, 0, 0, -1, 0, 0};
-    mbarrier_wait(empty + 8 * at.slot, at.parity ^ 1);
+    wait_until_empty(empty, &at);
     IN_ONE_THREAD(thread) {
         write_begun(begun_place(begun, &number), &none);
         mbarrier_arrive_expect_tx(full + 8 * at.slot, 0);
