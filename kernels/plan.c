@@ -23,7 +23,11 @@ enum {
     WGMMA_MIN_PIECES =
         2, /* staged at once by a consumer warpgroup: one is stored while the next is written */
     WGMMA_MANY_ROWS = 128, /* of an expert in dW */
-    WGMMA_MAX_PIECES = 5   /* more than a share has are no use */
+    /* of an expert in forward and dX: with routing's spread still within one tile of 128, 192, 256 */
+    WGMMA_FEW_ROWS = 96,
+    WGMMA_ROWS_OF_192 = 150,
+    WGMMA_ROWS_OF_256 = 216,
+    WGMMA_MAX_PIECES = 5 /* more than a share has are no use */
 };
 
 /* The operand roles of each op; the twin of device/tile.h. */
@@ -418,19 +422,20 @@ gg_config gg_default_config(const gg_problem *p, const gg_device *device) {
     int64_t rows_per_expert = p->E > 0 ? p->T * p->topk / p->E : 0;
     if (device->cc == 90) {
         unsigned tma = legal_tma(p, device);
-        /* the gathered operand on the side of 128 (device/wgmma_tile.h) */
-        if (p->op == GG_DW) {
-            int stages =
-                rows_per_expert < WGMMA_MANY_ROWS ? 3 : 4; /* fewer leave a share of staged output room */
-            return p->fusions & GG_PERMUTE_X ? config_of_sides(p->op, 256, 128, stages, tma)
-                                             : config_of_sides(p->op, 128, 256, stages, tma);
+        if (p->op ==
+            GG_DW) { /* the gathered operand on the side of 128; three stages leave a tile's pieces room */
+            return p->fusions & GG_PERMUTE_X ? config_of_sides(p->op, 256, 128, 3, tma)
+                                             : config_of_sides(p->op, 128, 256, 3, tma);
         }
         /* few rows: the weights are the traffic, and a short side of tokens leaves them the ring */
-        if (rows_per_expert <= 128) return config_of_sides(p->op, 128, 128, 6, tma);
-        /* Many rows of large weights: as few rows of tiles as can be. While an expert's weights stay in L2 from one row of
-         * tiles to the next a side of 256 weights is faster. */
-        bool stay = (int64_t)p->N * p->K * 2 <= WEIGHTS_THAT_STAY;
-        return stay ? config_of_sides(p->op, 256, 128, 4, tma) : config_of_sides(p->op, 128, 256, 4, tma);
+        if (rows_per_expert <= WGMMA_FEW_ROWS) return config_of_sides(p->op, 128, 128, 6, tma);
+        /* one tile of tokens for almost every expert, so that its weights are read once */
+        if (rows_per_expert <= WGMMA_ROWS_OF_192) return config_of_sides(p->op, 128, 192, 4, tma);
+        if (rows_per_expert <= WGMMA_ROWS_OF_256) return config_of_sides(p->op, 128, 256, 4, tma);
+        /* Many rows. While an expert's weights stay in L2 from one row of tiles to the next a side of 256 weights is faster;
+         * larger ones are read once for as many rows as can be, of gathered ones as many as four warps can copy in a step. */
+        if ((int64_t)p->N * p->K * 2 <= WEIGHTS_THAT_STAY) return config_of_sides(p->op, 256, 128, 4, tma);
+        return config_of_sides(p->op, 128, p->fusions & op_roles[p->op].gather_a ? 192 : 256, 4, tma);
     }
     bool small = p->op == GG_DW ? p->N < 128 || p->K < 128 : rows_per_expert <= 64;
     gg_config c = small ? config_of_tile(p->op, 64, 64, 64, 4, 3, legal_tma(p, device))
