@@ -25,7 +25,7 @@
 #define LONG "qwen3_moe[backward-permute_x-permute_y-norm_topk_prob-topk2-E4-T9-H40-I264-bf16]"
 #define LARGE "qwen3_moe[forward-permute_x-permute_y-norm_topk_prob-topk8-E16-T33-H136-I64-fp16]"
 /* Rows enough that the weights are the instruction's columns. */
-#define COLUMNS "qwen3_moe[backward-norm_topk_prob-topk2-E3-T200-H40-I136-bf16]"
+#define COLUMNS "qwen3_moe[backward-permute_x-permute_y-norm_topk_prob-topk2-E4-T2100-H40-I8-bf16]"
 
 /* The kernel of its own beside the first GEMM's epilogue. */
 #define BY_ITSELF "'activation' differs between runs 1 and 2, silu_and_mul by itself"
