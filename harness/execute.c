@@ -189,16 +189,7 @@ static gg_status check_results(mg_run *run, int set, bool against_first) {
         if (!(run->results & 1u << i)) continue;
         const mg_region *region = &x->results[set][i];
         const mg_region *first = &x->results[0][i];
-        /* so that equal offsets in both are equal places in their tensors */
-        const uintptr_t aligned = (uintptr_t)first->base + first->shift - region->shift;
-        const check_params params = {.buffer = (const u16 *)region->base,
-                                     .first_run = against_first ? (const u16 *)aligned : NULL,
-                                     .report = &x->device_board->reports[i],
-                                     .output_begin = (i64)(mg_region_begin(region) / 16),
-                                     .output_end = (i64)((mg_region_begin(region) + region->bytes) / 16),
-                                     .chunks = (i64)(mg_region_total(region) / 16),
-                                     .poison = run->poison};
-        status = mg_launch_check(x, &params);
+        status = mg_check_region(x, region, against_first ? first : NULL, i, run->poison);
     }
     return status;
 }

@@ -23,16 +23,10 @@ struct mg_block_memory {
     gg_stream side;
 };
 
-/* How the block is computed: the first of two is run 1's, the other does silu_and_mul by itself, which must not show. */
-typedef struct block_way {
-    gg_moe_problem p;
-    gg_moe_layout layout;
-} block_way;
-
 struct mg_block_run {
     const mg_block *block;
-    block_way ways[2];
-    const block_way *way; /* of the launch under way */
+    mg_block_way ways[2];
+    const mg_block_way *way; /* of the launch under way */
     gg_moe_configs configs;
     gg_stream side; /* of the launch under way; NULL: none */
 };
@@ -40,17 +34,6 @@ struct mg_block_run {
 static mg_region *inputs(mg_run *run) { return run->x->block->inputs; }
 static mg_region *results(mg_run *run, int set) { return run->x->block->results[set]; }
 static bool has_backward(const mg_run *run) { return run->c->block_mode == MG_BLOCK_BACKWARD; }
-
-/* Both ways, the same where silu_and_mul cannot be fused. */
-static gg_status plan_ways(const mg_case *c, bool fuses, block_way ways[2], char reason[GG_REASON_SIZE]) {
-    gg_status status = GG_OK;
-    for (int i = 0; i < 2 && status == GG_OK; i++) {
-        const unsigned fusions = c->fusions | (fuses && i == 0 ? GG_FUSE_SILU : 0u);
-        ways[i].p = mg_block_problem(c->block, c->block_mode, fusions, c->dtype);
-        status = gg_moe_plan(&ways[i].p, &ways[i].layout, reason);
-    }
-    return status;
-}
 
 static int64_t output_rows(const mg_run *run, int output) {
     const mg_block_shape shape = mg_block_output_shape(&run->block->way->p, output);
@@ -66,7 +49,7 @@ static const char *result_name(const mg_run *run, int region) {
     return region == WORKSPACE ? "workspace" : mg_block_output_shape(&run->block->way->p, region).name;
 }
 /* Of the workspace, what the launches write that are done this way. */
-static bool is_written(const mg_run *run, const block_way *way, int buffer) {
+static bool is_written(const mg_run *run, const mg_block_way *way, int buffer) {
     return way->p.T && way->layout.places[buffer].bytes && (has_backward(run) || buffer < GG_MOE_DY_EXPERT);
 }
 
@@ -88,7 +71,7 @@ int mg_block_sizes(const mg_case *c, size_t bytes[MG_BLOCK_REGIONS]) {
     mg_run run = {.c = c, .block = &b};
     char reason[GG_REASON_SIZE];
     /* with silu_and_mul by itself, which takes the more, whatever the device */
-    if (plan_ways(c, false, b.ways, reason) != GG_OK) return 0;
+    if (mg_block_plan_ways(c, false, b.ways, reason) != GG_OK) return 0;
     for (int i = 0; i < MG_NUM_BLOCK_INPUTS; i++) {
         const mg_block_shape shape = mg_block_input_shape(&b.way->p, i);
         bytes[i] = (size_t)(shape.rows * shape.cols) * 2;
@@ -272,7 +255,7 @@ static uint8_t *parts_of(mg_run *run, int buffer) {
 /* The second set's workspace beside the first's, as far as that has it. */
 static gg_status check_workspace(mg_run *run) {
     mg_executor *x = run->x;
-    const block_way *ways[2] = {&run->block->ways[0], run->block->way};
+    const mg_block_way *ways[2] = {&run->block->ways[0], run->block->way};
     const uint8_t *sets[2] = {mg_region_data(&results(run, 0)[WORKSPACE]),
                               mg_region_data(&results(run, 1)[WORKSPACE])};
     gg_status status = mg_region_reserve(x, &x->moved, GG_MOE_NUM_BUFFERS * 32);
@@ -315,16 +298,8 @@ static gg_status run_once(mg_run *run, int number, int set, bool timed) {
         status = run->how ? mg_launch_perturbed(run, set, timed) : launch_block(run, set, NULL, timed);
     for (int i = 0; i < REGIONS && status == GG_OK; i++) {
         const mg_region *region = &results(run, set)[i], *first = &results(run, 0)[i];
-        /* so that equal offsets in both are equal places in their tensors; the workspace has poison in between */
-        const uintptr_t aligned = (uintptr_t)first->base + first->shift - region->shift;
-        const check_params params = {.buffer = (const u16 *)region->base,
-                                     .first_run = number > 1 && i != WORKSPACE ? (const u16 *)aligned : NULL,
-                                     .report = &x->device_board->reports[i],
-                                     .output_begin = (i64)(mg_region_begin(region) / 16),
-                                     .output_end = (i64)((mg_region_begin(region) + region->bytes) / 16),
-                                     .chunks = (i64)(mg_region_total(region) / 16),
-                                     .poison = run->poison};
-        status = mg_launch_check(x, &params);
+        /* the workspace has poison in between */
+        status = mg_check_region(x, region, number > 1 && i != WORKSPACE ? first : NULL, i, run->poison);
     }
     if (status == GG_OK && number > 1) status = check_workspace(run);
     return status == GG_OK ? mg_board_read(x) : status;
@@ -573,7 +548,7 @@ gg_status mg_run_block(mg_run *run) {
         return GG_OK;
     }
     const bool fuses = x->subject == &mg_subject_moegemm && gg_moe_supports_fuse_silu(mg_executor_device(x));
-    gg_status status = plan_ways(run->c, fuses, b.ways, reason);
+    gg_status status = mg_block_plan_ways(run->c, fuses, b.ways, reason);
     if (status != GG_OK) {
         mg_note(run->result, MG_FAILED, "the block is refused: %s", reason);
         return GG_OK;
@@ -586,49 +561,4 @@ gg_status mg_run_block(mg_run *run) {
     x->placed_problem = NULL;
     run->block = NULL;
     return status;
-}
-
-/* Appends the plan of a config, unless it launches nothing. */
-static size_t add_plan(const gg_problem *problem, const gg_config *config, const gg_device *device,
-                       gg_plan *plans, size_t capacity, size_t count) {
-    char reason[GG_REASON_SIZE];
-    gg_plan plan;
-    if (gg_plan_make(problem, config, device, &plan, reason) != GG_OK || plan.empty) return count;
-    if (count < capacity) plans[count] = plan;
-    return count + 1;
-}
-
-size_t mg_block_plans(const mg_execute_options *options, const gg_device *device, const mg_case *c,
-                      gg_plan *plans, size_t capacity) {
-    enum { MAX_CANDIDATES = 512 };
-    const bool reference = options->subject && !strcmp(options->subject, "reference");
-    const gg_config naive = {.mainloop = GG_REFERENCE};
-    block_way ways[2];
-    char reason[GG_REASON_SIZE];
-    gg_moe_configs configs;
-    gg_config candidates[MAX_CANDIDATES];
-    gg_plan own[GG_MOE_NUM_KERNELS];
-    if (plan_ways(c, !reference && gg_moe_supports_fuse_silu(device), ways, reason)) return 0;
-    /* the way that does silu_and_mul by itself has all kernels of its own */
-    size_t count = ways[1].p.T ? gg_moe_kernel_plans(&ways[1].p, device, own) : 0;
-    for (size_t i = 0; i < count && i < capacity; i++) plans[i] = own[i];
-    gg_moe_default_configs(&ways[0].p, device, &configs);
-    for (int gemm = 0; gemm < GG_MOE_NUM_GEMMS; gemm++)
-        for (int op = 0; op < GG_NUM_OPS; op++) {
-            const gg_config *config = reference ? &naive : &configs.of[gemm][op];
-            gg_problem problem, other;
-            if (op != GG_FORWARD && c->block_mode != MG_BLOCK_BACKWARD) continue;
-            if (!gg_moe_gemm_problem(&ways[0].p, gemm, op, &problem)) continue;
-            gg_moe_gemm_problem(&ways[1].p, gemm, op, &other);
-            count = add_plan(&problem, config, device, plans, capacity, count);
-            if (problem.fusions != other.fusions)
-                count = add_plan(&other, config, device, plans, capacity, count);
-            if (!c->function.autotune || reference) continue;
-            size_t found = gg_candidate_configs(&problem, device, candidates, MAX_CANDIDATES);
-            if (found > MAX_CANDIDATES) found = MAX_CANDIDATES;
-            if (options->autotune_limit && found > options->autotune_limit) found = options->autotune_limit;
-            for (size_t i = 0; i < found; i++)
-                count = add_plan(&problem, &candidates[i], device, plans, capacity, count);
-        }
-    return count;
 }

@@ -106,6 +106,21 @@ gg_status mg_launch_check(mg_executor *x, const check_params *params) {
     return launch(x, "check.cu", "check", blocks_of(params->chunks), params, sizeof *params);
 }
 
+gg_status mg_check_region(mg_executor *x, const mg_region *region, const mg_region *first_run, int number,
+                          uint32_t poison) {
+    /* so that equal offsets in both are equal places in their tensors */
+    const uintptr_t aligned =
+        first_run ? (uintptr_t)first_run->base + first_run->shift - region->shift : (uintptr_t)NULL;
+    const check_params params = {.buffer = (const u16 *)region->base,
+                                 .first_run = (const u16 *)aligned,
+                                 .report = &x->device_board->reports[number],
+                                 .output_begin = (i64)(mg_region_begin(region) / 16),
+                                 .output_end = (i64)((mg_region_begin(region) + region->bytes) / 16),
+                                 .chunks = (i64)(mg_region_total(region) / 16),
+                                 .poison = poison};
+    return mg_launch_check(x, &params);
+}
+
 gg_status mg_launch_locate(mg_executor *x, const locate_params *params) {
     return launch(x, "check.cu", "locate", params->rows, params, sizeof *params);
 }

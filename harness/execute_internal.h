@@ -5,6 +5,7 @@
 
 #include "compare.h"
 #include "execute.h"
+#include "moe.h"
 
 #include "device/params.h" /* before helpers.h, which uses its types */
 
@@ -232,6 +233,9 @@ gg_status mg_board_read(mg_executor *x); /* waits for everything launched */
 gg_status mg_launch_fill(mg_executor *x, const fill_params *params);
 gg_status mg_launch_hash(mg_executor *x, const hash_params *params); /* hashes: a slot of the device board */
 gg_status mg_launch_check(mg_executor *x, const check_params *params); /* report: one of the device board */
+/* A result's guards and poison into report `number`, and where given what the first run left beside it. */
+gg_status mg_check_region(mg_executor *x, const mg_region *region, const mg_region *first_run, int number,
+                          uint32_t poison);
 gg_status mg_launch_locate(mg_executor *x, const locate_params *params);
 gg_status mg_launch_common(mg_executor *x, const common_params *params);
 /* On half of the multiprocessors, until the board's `stop` is set or so many looks have been taken at it, of half a
@@ -290,6 +294,16 @@ enum { MG_BLOCK_REGIONS = 32 }; /* at most */
 int mg_block_sizes(const mg_case *c, size_t bytes[MG_BLOCK_REGIONS]);
 /* One of them; NULL: there is none yet. */
 mg_region *mg_block_region(mg_executor *x, int number);
+/* --- block_plans.c ------------------------------------------------------------------------------------- */
+
+/* How the block is computed: the first of two is run 1's, the other does silu_and_mul by itself, which must not show. */
+typedef struct mg_block_way {
+    gg_moe_problem p;
+    gg_moe_layout layout;
+} mg_block_way;
+/* Both ways, the same where silu_and_mul cannot be fused. */
+gg_status mg_block_plan_ways(const mg_case *c, bool fuses, mg_block_way ways[2], char reason[GG_REASON_SIZE]);
+/* What the case may launch; returns how many, of which at most `capacity` are kept. */
 size_t mg_block_plans(const mg_execute_options *options, const gg_device *device, const mg_case *c,
                       gg_plan *plans, size_t capacity);
 

@@ -71,6 +71,19 @@ static gg_status check_tensors(const block *b, bool backward) {
     return GG_OK;
 }
 
+/* A block whose launches go to queues[0] and, where it is another stream, queues[1]. */
+static block block_on(gg_context *context, const gg_moe_problem *problem, const gg_moe_configs *configs,
+                      const gg_moe_tensors *tensors, void *workspace, queue queues[2]) {
+    const gg_stream side = queues[1].stream;
+    return (block){.context = context,
+                   .p = problem,
+                   .configs = configs,
+                   .t = tensors,
+                   .workspace = workspace,
+                   .queue = queues,
+                   .side = side && side != queues[0].stream ? &queues[1] : queues};
+}
+
 static gg_status begin(block *b, bool backward) {
     char reason[GG_REASON_SIZE];
     gg_status status = gg_moe_plan(b->p, &b->layout, reason);
@@ -330,13 +343,7 @@ static gg_status forward(const block *b) {
 gg_status gg_moe_forward(gg_context *context, const gg_moe_problem *problem, const gg_moe_configs *configs,
                          const gg_moe_tensors *tensors, void *workspace, gg_stream stream, gg_stream side) {
     queue queues[] = {{stream, false}, {side, false}};
-    block b = {.context = context,
-               .p = problem,
-               .configs = configs,
-               .t = tensors,
-               .workspace = workspace,
-               .queue = queues,
-               .side = side && side != stream ? &queues[1] : queues};
+    block b = block_on(context, problem, configs, tensors, workspace, queues);
     gg_status status = begin(&b, false);
     return status || problem->T == 0 ? status : forward(&b);
 }
@@ -455,13 +462,7 @@ static gg_status zero_gradients(const block *b) {
 gg_status gg_moe_backward(gg_context *context, const gg_moe_problem *problem, const gg_moe_configs *configs,
                           const gg_moe_tensors *tensors, void *workspace, gg_stream stream, gg_stream side) {
     queue queues[] = {{stream, false}, {side, false}};
-    block b = {.context = context,
-               .p = problem,
-               .configs = configs,
-               .t = tensors,
-               .workspace = workspace,
-               .queue = queues,
-               .side = side && side != stream ? &queues[1] : queues};
+    block b = block_on(context, problem, configs, tensors, workspace, queues);
     gg_status status = begin(&b, true);
     if (status) return status;
     return problem->T == 0 ? zero_gradients(&b) : backward(&b);
@@ -471,18 +472,12 @@ gg_status gg_moe_backward(gg_context *context, const gg_moe_problem *problem, co
 
 gg_status gg_moe_autotune(gg_context *context, const gg_moe_problem *problem, const gg_moe_tensors *tensors,
                           void *workspace, size_t limit, gg_moe_configs *best, size_t *measured) {
-    queue queue = {NULL, false};
-    block b = {.context = context,
-               .p = problem,
-               .t = tensors,
-               .workspace = workspace,
-               .queue = &queue,
-               .side = &queue};
+    queue queues[] = {{NULL, false}, {NULL, false}};
+    block b = block_on(context, problem, best, tensors, workspace, queues);
     gg_status status;
     const bool with_backward = problem->training && tensors->dx;
     size_t each = 0, all = 0;
     gg_moe_default_configs(problem, gg_get_device(context), best);
-    b.configs = best;
     STEP(begin(&b, with_backward));
     if (problem->T == 0) return GG_OK;
     STEP(forward(&b));

@@ -1,18 +1,8 @@
 /* moe_plan.c: what an MoE block consists of: its intermediates' places, its GEMMs' shapes and configs; pure host code. */
-#include <stdarg.h>
 #include <stdio.h>
 
 #include "moe_internal.h"
-
-static gg_status refuse(gg_status status, char reason[GG_REASON_SIZE], const char *format, ...) {
-    va_list args;
-    va_start(args, format);
-    vsnprintf(reason, GG_REASON_SIZE, format, args);
-    va_end(args);
-    return status;
-}
-#define ARGUMENT(...) return refuse(GG_ERR_ARGUMENT, reason, __VA_ARGS__)
-#define REFUSE(...) return refuse(GG_ERR_REFUSED, reason, __VA_ARGS__)
+#include "refuse.h"
 
 static gg_status check_problem(const gg_moe_problem *p, char reason[GG_REASON_SIZE]) {
     const struct {

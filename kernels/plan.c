@@ -1,10 +1,10 @@
 /* plan.c: turns a problem and a config into what will be launched, or refuses with a reason; pure host code.
  */
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "backend/backend.h"
+#include "refuse.h"
 
 enum {
     REFERENCE_THREADS = 256, /* fixed in device/reference.cu */
@@ -72,16 +72,6 @@ static const char *name_of_fusion(unsigned bits) {
         if (bits & fusion_names[i].bit) return fusion_names[i].name;
     return "";
 }
-
-static gg_status refuse(gg_status status, char reason[GG_REASON_SIZE], const char *format, ...) {
-    va_list args;
-    va_start(args, format);
-    vsnprintf(reason, GG_REASON_SIZE, format, args);
-    va_end(args);
-    return status;
-}
-#define ARGUMENT(...) return refuse(GG_ERR_ARGUMENT, reason, __VA_ARGS__)
-#define REFUSE(...) return refuse(GG_ERR_REFUSED, reason, __VA_ARGS__)
 
 static gg_status check_problem(const gg_problem *p, char reason[GG_REASON_SIZE]) {
     if ((unsigned)p->op >= GG_NUM_OPS) ARGUMENT("unknown op %d", (int)p->op);

@@ -12,15 +12,7 @@
 #include <cmocka.h>
 
 #include "block_judge.h"
-
-static const mg_block *find(const char *key) {
-    size_t count;
-    const mg_block *blocks = mg_blocks(&count);
-    for (size_t i = 0; i < count; i++)
-        if (!strcmp(blocks[i].problem.key, key)) return &blocks[i];
-    fail_msg("no block '%s'", key);
-    return NULL;
-}
+#include "find_block.h"
 
 /* --- goldens --- */
 
@@ -42,11 +34,11 @@ static void goldens_are_numpys(void **state) {
         if (line[0] == '#') continue;
         assert_int_equal(sscanf(line, "%127s %7s %31s %16s", key, dtype_name, name, digest), 4);
         const gg_dtype dtype = strcmp(dtype_name, "bf16") ? GG_FP16 : GG_BF16;
-        const gg_moe_problem p = mg_block_problem(find(key), MG_BLOCK_BACKWARD, 0, dtype);
+        const gg_moe_problem p = mg_block_problem(find_block(key), MG_BLOCK_BACKWARD, 0, dtype);
         snprintf(now, sizeof now, "%s %s", key, dtype_name);
         if (strcmp(now, last)) {
             mg_block_golden_free(&golden);
-            assert_int_equal(mg_block_golden_make(&golden, find(key), &p, 0), GG_OK);
+            assert_int_equal(mg_block_golden_make(&golden, find_block(key), &p, 0), GG_OK);
             snprintf(last, sizeof last, "%s", now);
         }
         mg_block_golden_digest(&golden, step_named(&p, name), made);
@@ -108,7 +100,7 @@ static void activations_without_first(void **state) {
     (void)state;
     for (size_t i = 0; i < 2 * sizeof keys / sizeof *keys; i++) {
         const gg_dtype dtype = i % 2 ? GG_FP16 : GG_BF16;
-        const mg_block *block = find(keys[i / 2]);
+        const mg_block *block = find_block(keys[i / 2]);
         const gg_moe_problem kept = mg_block_problem(block, MG_BLOCK_FORWARD, 0, dtype);
         const gg_moe_problem fused = mg_block_problem(block, MG_BLOCK_INFERENCE, GG_FUSE_SILU, dtype);
         const int64_t I = kept.I;
@@ -201,8 +193,8 @@ static void spoil(const mg_block_step_shape *shape, mg_block_step step, bool nan
 static void judge_names_the_step(const char *key, gg_dtype dtype, unsigned fusions) {
     forged f = {.threads = 2};
     mg_result result;
-    const gg_moe_problem p = mg_block_problem(find(key), MG_BLOCK_BACKWARD, fusions, dtype);
-    assert_int_equal(mg_block_golden_make(&f.golden, find(key), &p, 0), GG_OK);
+    const gg_moe_problem p = mg_block_problem(find_block(key), MG_BLOCK_BACKWARD, fusions, dtype);
+    assert_int_equal(mg_block_golden_make(&f.golden, find_block(key), &p, 0), GG_OK);
     judge_forged(&f, &result);
     if (result.verdict != MG_PASSED) fail_msg("a right block fails: %s", result.message);
     assert_true(result.difference.compared > 0);
@@ -239,7 +231,7 @@ static void wrong_steps_are_named(void **state) {
 
 /* Whichever thread has the row, a wrong number in it is found, and everything is as one thread would have it. */
 static void every_row_is_judged(void **state) {
-    const mg_block *block = find("qwen3-norm_topk_prob-topk3-E5-T7-H40-I24");
+    const mg_block *block = find_block("qwen3-norm_topk_prob-topk3-E5-T7-H40-I24");
     const gg_moe_problem p = mg_block_problem(block, MG_BLOCK_BACKWARD, GG_PERMUTE_Y, GG_BF16);
     static const mg_block_step steps[] = {MG_STEP_FIRST, MG_STEP_D_DOWN, MG_STEP_DX};
     forged f = {0};
@@ -277,7 +269,7 @@ static void every_row_is_judged(void **state) {
 
 /* The gradient of an expert without rows is zero, and nothing else is near enough to it. */
 static void zero_is_exact(void **state) {
-    const mg_block *block = find("qwen3-norm_topk_prob-topk10-E200-T37-H40-I8");
+    const mg_block *block = find_block("qwen3-norm_topk_prob-topk10-E200-T37-H40-I8");
     const gg_moe_problem p = mg_block_problem(block, MG_BLOCK_BACKWARD, 0, GG_BF16);
     const int64_t expert = (int64_t)p.H * p.I;
     forged f = {.threads = 2};
@@ -296,7 +288,7 @@ static void zero_is_exact(void **state) {
 
 /* Beside the golden many small errors show that would be too many, and the first tensor that has them is named. */
 static void wholes_are_beside_their_goldens(void **state) {
-    const mg_block *block = find("qwen3-norm_topk_prob-topk2-E8-T61-H72-I40");
+    const mg_block *block = find_block("qwen3-norm_topk_prob-topk2-E8-T61-H72-I40");
     const gg_moe_problem p = mg_block_problem(block, MG_BLOCK_BACKWARD, 0, GG_FP16);
     const mg_block_step_shape second = mg_block_step_of(&p, MG_STEP_SECOND);
     forged f = {0};
@@ -320,7 +312,7 @@ static void wrong_routing_is_named(void **state) {
                                             GG_MOE_ALL_TOKENS};
     forged f = {0};
     mg_result result;
-    const mg_block *block = find("qwen3-norm_topk_prob-topk2-E8-T61-H72-I40");
+    const mg_block *block = find_block("qwen3-norm_topk_prob-topk2-E8-T61-H72-I40");
     const gg_moe_problem p = mg_block_problem(block, MG_BLOCK_BACKWARD, 0, GG_BF16);
     (void)state;
     assert_int_equal(mg_block_golden_make(&f.golden, block, &p, 0), GG_OK);

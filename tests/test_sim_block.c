@@ -13,15 +13,7 @@
 #include "backend/backend.h"
 #include "bench_block.h"
 #include "execute.h"
-
-static const mg_block *find(const char *key) {
-    size_t count;
-    const mg_block *blocks = mg_blocks(&count);
-    for (size_t i = 0; i < count; i++)
-        if (!strcmp(blocks[i].problem.key, key)) return &blocks[i];
-    fail_msg("no block '%s'", key);
-    return NULL;
-}
+#include "find_block.h"
 
 /* --- the kernels --- */
 
@@ -71,7 +63,7 @@ static void kernels_are_compiled_ahead(void **state) {
                               .smem_per_block = 232448,
                               .smem_per_sm = 233472,
                               .threads_per_sm = 2048};
-    const mg_block *block = find("qwen3-norm_topk_prob-topk2-E8-T61-H72-I40");
+    const mg_block *block = find_block("qwen3-norm_topk_prob-topk2-E8-T61-H72-I40");
     mg_case c = {.problem = &block->problem,
                  .block = block,
                  .block_mode = MG_BLOCK_BACKWARD,
@@ -103,7 +95,7 @@ static void steps_are_timed(void **state) {
                                            "merge"};
     char error[MG_ERROR_SIZE] = "";
     mg_bench_block_times times;
-    mg_bench_block_options options = {.block = find("qwen3-norm_topk_prob-topk2-E8-T61-H72-I40"),
+    mg_bench_block_options options = {.block = find_block("qwen3-norm_topk_prob-topk2-E8-T61-H72-I40"),
                                       .mode = MG_BLOCK_BACKWARD,
                                       .fusions = GG_PERMUTE_X | GG_PERMUTE_Y,
                                       .repeat = 1,
@@ -160,7 +152,7 @@ static gg_status record_order(gg_backend *backend, gg_stream first, gg_stream th
 
 static void streams_meet(const char *key, unsigned fusions, bool backward, const char *expected) {
     static const char streams[2];
-    const mg_block *block = find(key);
+    const mg_block *block = find_block(key);
     const gg_moe_problem p = mg_block_problem(block, MG_BLOCK_BACKWARD, fusions, GG_BF16);
     const gg_options options = {.backend = "sim"};
     gg_backend_ops ops = gg_sim_backend;

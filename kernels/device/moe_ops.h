@@ -4,19 +4,9 @@
 #ifndef GG_MOE_OPS_H
 #define GG_MOE_OPS_H
 
-#include "intrinsics.h"
+#include "dtype.h"
 #include "moe_params.h"
 #include "silu.h"
-
-#ifndef round_to_dtype /* tile.h defines them too */
-#if DTYPE == 0
-#define round_to_dtype bf16_from_float
-#define float_from_dtype float_from_bf16
-#else
-#define round_to_dtype fp16_from_float
-#define float_from_dtype float_from_fp16
-#endif
-#endif
 
 #define ROW_OP_THREADS 256
 

@@ -1,20 +1,12 @@
 /* reduce_topk.cu: dx of a token is the sum of its topk slots' rows: fp32, in slot order, rounded once. */
-#include "intrinsics.h"
+#include "dtype.h"
 #include "params.h"
-
-#if DTYPE == 0
-#define round_to_dtype bf16_from_float
-#define float_from_dtype float_from_bf16
-#else
-#define round_to_dtype fp16_from_float
-#define float_from_dtype float_from_fp16
-#endif
 
 DEVICE void add_pair(float sum[2], u32 pair) {
     sum[0] = add_f32(sum[0], float_from_dtype((u16)(pair & 0xffff)));
     sum[1] = add_f32(sum[1], float_from_dtype((u16)(pair >> 16)));
 }
-DEVICE u32 round_pair(const float sum[2]) {
+DEVICE u32 rounded_pair(const float sum[2]) {
     return round_to_dtype(sum[0]) | (u32)round_to_dtype(sum[1]) << 16;
 }
 
@@ -31,7 +23,7 @@ KERNEL(reduce_topk, reduce_params, 256, 1) {
             add_pair(sum[2], v.z);
             add_pair(sum[3], v.w);
         }
-        u32x4 out = {round_pair(sum[0]), round_pair(sum[1]), round_pair(sum[2]), round_pair(sum[3])};
+        u32x4 out = {rounded_pair(sum[0]), rounded_pair(sum[1]), rounded_pair(sum[2]), rounded_pair(sum[3])};
         store_16(p.dx_tokens + (token * chunks + chunk) * 8, out);
     }
 }

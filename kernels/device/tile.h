@@ -12,7 +12,7 @@
 #ifndef GG_TILE_H
 #define GG_TILE_H
 
-#include "intrinsics.h"
+#include "dtype.h"
 #include "params.h"
 
 #define OP_FORWARD 0
@@ -81,18 +81,6 @@ DEVICE u32 tile_offset(int rows, int cols, int row, int chunk) {
 #define BARRIER_OFFSET (RING_BYTES > OUT_TILE_BYTES ? RING_BYTES : OUT_TILE_BYTES)
 
 #define USES_TMA_LOADS (TMA_A || TMA_B)
-
-#if DTYPE == 0
-#define round_to_dtype bf16_from_float
-#define float_from_dtype float_from_bf16
-#define round_pair bf16_pair_from_floats
-#define mma_tile mma_tile_bf16
-#else
-#define round_to_dtype fp16_from_float
-#define float_from_dtype float_from_fp16
-#define round_pair fp16_pair_from_floats
-#define mma_tile mma_tile_fp16
-#endif
 
 /* Row of a tensor that goes with row i of expert order, in two parts, so that the look-up can be made ahead. */
 DEVICE i64 look_up(const gemm_params *p, int gather, i64 i) {

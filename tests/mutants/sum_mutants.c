@@ -123,7 +123,7 @@ static const mutant table[] = {
      .expected = WRONG,
      BOTH},
     {.name = "fp16_as_bf16",
-     KERNEL("tile.h"),
+     KERNEL("dtype.h"),
      .find = "#define mma_tile mma_tile_fp16",
      .replace = "#define mma_tile mma_tile_bf16",
      .fault = "fp16 operands multiplied as bf16",
