@@ -140,7 +140,8 @@ typedef struct gg_plan {
     uint32_t smem_bytes;     /* dynamic shared memory a block */
     uint32_t box_rows[3];    /* rows of a TMA box at most: of the operands a and b, of the output */
     uint32_t short_box_rows; /* of a second map of a and b; 0: there is none */
-    bool empty;              /* no rows: nothing to launch (dW still zeroes its output) */
+    bool ragged_loads, ragged_stores; /* maps of a and b, of the output, that cut boxes at any row */
+    bool empty;                       /* no rows: nothing to launch (dW still zeroes its output) */
 } gg_plan;
 
 const char *gg_status_string(gg_status status);

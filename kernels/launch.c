@@ -97,6 +97,18 @@ static gg_tensor_map_spec map_spec(const gg_plan *plan, const struct tensor *t, 
     };
 }
 
+/* The same so that a box can be cut at any row; rows of `pitch` bytes. See device/params.h. */
+static gg_tensor_map_spec ragged_map_spec(const void *base, uint64_t columns, uint64_t pitch, uint64_t rows,
+                                          uint32_t box_columns, uint32_t box_rows) {
+    return (gg_tensor_map_spec){
+        .base = (const char *)base - RAGGED_ROWS * pitch,
+        .rank = 3,
+        .dims = {columns, RAGGED_ROWS, rows + RAGGED_ROWS},
+        .strides = {pitch, pitch},
+        .box = {box_columns, box_rows, 1},
+    };
+}
+
 /* The same with GG_FUSE_SILU; the twin of device/wgmma_silu.h. Rows of w come by eights of gate and of up in turn; gate, up and
  * activation are stored apart, each cut at its own last column. */
 static gg_tensor_map_spec silu_map_spec(const gg_plan *plan, int which, const void *base) {
@@ -110,20 +122,10 @@ static gg_tensor_map_spec silu_map_spec(const gg_plan *plan, int which, const vo
         .strides = {K * 2, I * K * 2, GROUP * K * 2, 2 * I * K * 2},
         .box = {PANEL_COLUMNS, GROUP, 2, (uint32_t)plan->config.block_n / (2 * GROUP), 1},
     };
-    const gg_tensor_map_spec first = {
-        .base = base,
-        .rank = 3,
-        .dims = {I, 2, M},
-        .strides = {I * 2, 2 * I * 2},
-        .box = {COLUMNS, 1, plan->box_rows[OUT]},
-    };
-    const gg_tensor_map_spec activation = {
-        .base = base,
-        .rank = 2,
-        .dims = {I, M},
-        .strides = {I * 2},
-        .box = {COLUMNS, plan->box_rows[OUT]},
-    };
+    gg_tensor_map_spec first = ragged_map_spec(base, I, 2 * I * 2, M, COLUMNS, plan->box_rows[OUT]);
+    first.dims[2] *= 2; /* a row's halves one after the other */
+    first.strides[1] /= 2;
+    const gg_tensor_map_spec activation = ragged_map_spec(base, I, I * 2, M, COLUMNS, plan->box_rows[OUT]);
     return which == W ? w : which == Y ? first : activation;
 }
 
@@ -157,6 +159,15 @@ static size_t list_buffers(const gg_problem *p, const gg_tensors *tensors, gg_bu
 
 /* --- launching --- */
 
+/* Division by multiplication, exact for slots below 2^31: with topk <= 2^l the reciprocal is 2^(31 + l) / topk, rounded up by e / topk
+ * with e <= 2^l, so that a slot's error, slot * e / 2^(31 + l) / topk, is below 1 / topk (Granlund and Montgomery 1994). */
+static void set_topk(gemm_params *params, int32_t topk) {
+    uint32_t l = 0;
+    while (1u << l < (uint32_t)topk) l++;
+    params->topk_shift = 31 + l;
+    params->topk_reciprocal = (uint32_t)((1ull << (31 + l)) / (uint32_t)topk + 1);
+}
+
 static gg_status launch(gg_context *context, const gg_plan *plan, const gg_tensors *tensors, gg_stream stream,
                         bool overlaps) {
     const gg_problem *p = &plan->problem;
@@ -181,9 +192,9 @@ static gg_status launch(gg_context *context, const gg_plan *plan, const gg_tenso
         .E = p->E,
         .N = p->N,
         .K = p->K,
-        .topk = p->topk,
         .M = p->T * p->topk,
     };
+    set_topk(&params, p->topk);
     void *pointers[OPERANDS] = {0};
     tensor_map *maps[OPERANDS] = {&params.map_a, &params.map_b, &params.map_out, &params.map_first};
     tensor_map *short_maps[OPERANDS] = {&params.map_a_short, &params.map_b_short};
@@ -192,12 +203,16 @@ static gg_status launch(gg_context *context, const gg_plan *plan, const gg_tenso
         const struct tensor *t = &tensors_table[which];
         pointers[i] = pointer_of(tensors, t->offset);
         if (!(plan->config.tma & t->tma)) continue;
+        const bool ragged = !t->weights && (i >= OUT ? plan->ragged_stores : plan->ragged_loads);
         gg_tensor_map_spec spec = map_spec(plan, t, plan->box_rows[i], pointers[i]);
+        if (ragged)
+            spec = ragged_map_spec(pointers[i], spec.dims[0], spec.strides[0], spec.dims[1], spec.box[0],
+                                   spec.box[1]);
         if (p->fusions & GG_FUSE_SILU && which != X) spec = silu_map_spec(plan, which, pointers[i]);
         if ((status = gg_fail_backend(context, ops->tensor_map(backend, &spec, maps[i]), t->name)))
             return status;
         if (i >= OUT || t->weights || !plan->short_box_rows) continue; /* weights are loaded whole */
-        spec = map_spec(plan, t, plan->short_box_rows, pointers[i]);
+        spec.box[1] = plan->short_box_rows < spec.box[1] ? plan->short_box_rows : spec.box[1];
         if ((status = gg_fail_backend(context, ops->tensor_map(backend, &spec, short_maps[i]), t->name)))
             return status;
     }

@@ -14,20 +14,17 @@ enum {
     MAX_BLOCKS_PER_SM = 4,      /* more only adds starts: the kernels are persistent */
     BLOCK_SMEM_RESERVED = 1024, /* what the hardware keeps for itself per block */
     MAX_BOX_ROWS = 256,         /* of a tensor map's box */
-    WGMMA_STEP = 64,            /* reduction a stage: one 128-byte swizzle span */
     WEIGHTS_THAT_STAY = 16 << 20,    /* bytes of an expert, of some 50 MiB of L2 that several experts share */
+    WGMMA_STEP = 64,                 /* reduction a stage: one 128-byte swizzle span */
+    WGMMA_MANY_ROWS = 128,           /* of an expert in dW */
     WGMMA_PIECE_ROWS = 64,           /* of a piece of output */
+    WGMMA_STRIP_ROWS = 16,           /* of a warp's strip of it */
     WGMMA_SHORT_BOX = 32,            /* rows of a box of what a tile may need in part */
     WGMMA_BEGUN_BYTES = 32,          /* a tile's description */
     WGMMA_PIECE_BYTES = 64 * 64 * 2, /* staged output */
-    WGMMA_MIN_PIECES =
-        2, /* staged at once by a consumer warpgroup: one is stored while the next is written */
-    WGMMA_MANY_ROWS = 128, /* of an expert in dW */
-    /* of an expert in forward and dX: with routing's spread still within one tile of 128, 192, 256 */
+    /* of an expert in forward and dX: with routing's spread still within one tile of 128, 192 */
     WGMMA_FEW_ROWS = 96,
-    WGMMA_ROWS_OF_192 = 150,
-    WGMMA_ROWS_OF_256 = 216,
-    WGMMA_MAX_PIECES = 5 /* more than a share has are no use */
+    WGMMA_ROWS_OF_192 = 150
 };
 
 /* The operand roles of each op; the twin of device/tile.h. */
@@ -255,22 +252,24 @@ static gg_status plan_wgmma(const gg_problem *p, const gg_config *c, const gg_de
         REFUSE("output tile %dx%d needs %d accumulators a thread with %d warps; at most %d fit in registers",
                rows, cols, acc, w, MAX_ACC);
     if (c->num_stages < 2 || c->num_stages > 8) REFUSE("num_stages is %d; wgmma takes 2 to 8", c->num_stages);
+    /* stages, descriptions of tiles, barriers, of which a consumer has two a buffer; then each consumer's buffers: for a piece at
+     * least, for its share and one more at most */
+    int64_t share = p_size / (16 * w) * q_size / 64, least = p->fusions & GG_KEEP_FIRST ? 2 : 1;
+    int64_t most = (share + 1) * least, piece = w / 4 * WGMMA_PIECE_BYTES;
     int64_t ring = (int64_t)c->num_stages * ((rows + cols) * step * 2 + 16) +
-                   (c->num_stages + 2) * WGMMA_BEGUN_BYTES,
-            piece = w / 4 * WGMMA_PIECE_BYTES;
-    int64_t pieces = min64((device->smem_per_block - ring) / piece, p_size / (16 * w) * q_size / 64);
-    pieces = min64(pieces < WGMMA_MIN_PIECES ? WGMMA_MIN_PIECES : pieces, WGMMA_MAX_PIECES);
+                   (c->num_stages + 3) * WGMMA_BEGUN_BYTES + w / 4 * most * 16;
+    int64_t pieces = min64((device->smem_per_block - ring) / piece, most) / least * least;
+    if (pieces < least) pieces = least;
     int64_t smem = ring + pieces * piece;
     if (smem > device->smem_per_block)
         REFUSE("%d stages of this tile need %lld bytes of shared memory; '%s' has %u a block", c->num_stages,
                (long long)smem, device->name, device->smem_per_block);
     add_tile_macros(p, c, 1, plan);
-    /* In dW not where rows are gathered, which takes the registers, nor where they are so few that a tile has too few
-     * products to store another behind. */
-    bool gathers = p->fusions & (op_roles[p->op].gather_a | op_roles[p->op].gather_b);
-    bool defers = p->op != GG_DW || (!gathers && p->T * p->topk / p->E >= WGMMA_MANY_ROWS);
+    /* Where TMA loads, warps are free to store; but with few rows in dW, mostly output, a consumer that does it itself is faster. */
+    unsigned loads = op_roles[p->op].tma_a | op_roles[p->op].tma_b;
+    bool storers = (c->tma & loads) == loads && (p->op != GG_DW || p->T * p->topk / p->E >= WGMMA_MANY_ROWS);
     snprintf(plan->macros + strlen(plan->macros), GG_MACROS_SIZE - strlen(plan->macros),
-             " PIECES=%d DEFERS=%d%s", (int)pieces, defers,
+             " PIECES=%d STORERS=%d%s", (int)pieces, storers,
              !(p->fusions & GG_FUSE_SILU) ? ""
              : p->fusions & GG_KEEP_FIRST ? " SILU=2"
                                           : " SILU=1");
@@ -278,8 +277,12 @@ static gg_status plan_wgmma(const gg_problem *p, const gg_config *c, const gg_de
     plan->threads = (uint32_t)(w + 4) * 32;
     plan->smem_bytes = (uint32_t)smem;
     plan->box_rows[0] = plan->box_rows[1] = MAX_BOX_ROWS;
-    plan->box_rows[2] = WGMMA_PIECE_ROWS;
+    /* the twin of STRIPS in device/wgmma_tile.h */
+    bool strips = !storers && !q_is_rows && !(p->fusions & GG_FUSE_SILU);
+    plan->box_rows[2] = strips ? WGMMA_STRIP_ROWS : WGMMA_PIECE_ROWS;
     plan->short_box_rows = WGMMA_SHORT_BOX;
+    plan->ragged_loads = p->op == GG_DW;
+    plan->ragged_stores = p->op != GG_DW;
     plan->grid = (uint32_t)min64(most_tiles(p, rows, cols), device->sm_count);
     return GG_OK;
 }
@@ -412,20 +415,21 @@ gg_config gg_default_config(const gg_problem *p, const gg_device *device) {
     int64_t rows_per_expert = p->E > 0 ? p->T * p->topk / p->E : 0;
     if (device->cc == 90) {
         unsigned tma = legal_tma(p, device);
-        if (p->op ==
-            GG_DW) { /* the gathered operand on the side of 128; three stages leave a tile's pieces room */
-            return p->fusions & GG_PERMUTE_X ? config_of_sides(p->op, 256, 128, 3, tma)
-                                             : config_of_sides(p->op, 128, 256, 3, tma);
+        if (p->op == GG_DW) { /* the gathered operand on the side of 128 */
+            if (p->fusions & GG_PERMUTE_X && rows_per_expert >= WGMMA_MANY_ROWS)
+                return config_of_sides(p->op, 256, 128, 4, tma);
+            /* few rows are mostly output: with three stages there is room to store more at once */
+            return config_of_sides(p->op, 128, 256, rows_per_expert < WGMMA_MANY_ROWS ? 3 : 4, tma);
         }
         /* few rows: the weights are the traffic, and a short side of tokens leaves them the ring */
         if (rows_per_expert <= WGMMA_FEW_ROWS) return config_of_sides(p->op, 128, 128, 6, tma);
-        /* one tile of tokens for almost every expert, so that its weights are read once */
         if (rows_per_expert <= WGMMA_ROWS_OF_192) return config_of_sides(p->op, 128, 192, 4, tma);
-        if (rows_per_expert <= WGMMA_ROWS_OF_256) return config_of_sides(p->op, 128, 256, 4, tma);
-        /* Many rows. While an expert's weights stay in L2 from one row of tiles to the next a side of 256 weights is faster;
-         * larger ones are read once for as many rows as can be, of gathered ones as many as four warps can copy in a step. */
-        if ((int64_t)p->N * p->K * 2 <= WEIGHTS_THAT_STAY) return config_of_sides(p->op, 256, 128, 4, tma);
-        return config_of_sides(p->op, 128, p->fusions & op_roles[p->op].gather_a ? 192 : 256, 4, tma);
+        /* More rows: as many tokens a tile as can be, so that weights are read as seldom; but of gathered ones four warps can copy
+         * 128 at ease, and in dX the weights of an expert stay in L2 meanwhile. */
+        bool stay = (int64_t)p->N * p->K * 2 <= WEIGHTS_THAT_STAY;
+        if (p->op == GG_DX && p->fusions & GG_PERMUTE_Y && stay)
+            return config_of_sides(p->op, 256, 128, 4, tma);
+        return config_of_sides(p->op, 128, 256, 4, tma);
     }
     bool small = p->op == GG_DW ? p->N < 128 || p->K < 128 : rows_per_expert <= 64;
     gg_config c = small ? config_of_tile(p->op, 64, 64, 64, 4, 3, legal_tma(p, device))

@@ -286,6 +286,15 @@ DEVICE void tma_store_3d(const tensor_map *map, int x, int y, int z, u32 src) {
                  "r"(x), "r"(y), "r"(z), "r"(src)
                  : "memory");
 }
+/* the same, of what is not read again soon: it leaves L2 before other data (the policy that createpolicy makes of evict_first for
+ * all accesses) */
+#define GG_EVICT_FIRST 0x12f0000000000000ull
+DEVICE void tma_store_3d_once(const tensor_map *map, int x, int y, int z, u32 src) {
+    asm volatile("cp.async.bulk.tensor.3d.global.shared::cta.bulk_group.L2::cache_hint [%0, {%1, %2, %3}], "
+                 "[%4], %5;" ::"l"(map),
+                 "r"(x), "r"(y), "r"(z), "r"(src), "l"(GG_EVICT_FIRST)
+                 : "memory");
+}
 DEVICE void tma_store_commit(void) { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
 /* until at most N (a constant) of this thread's newest store groups still read shared memory */
 #define tma_store_wait_read(N) asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(N) : "memory")

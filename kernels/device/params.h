@@ -14,6 +14,11 @@ typedef struct tensor_map {
 } __attribute__((aligned(64))) tensor_map;
 #endif
 
+/* A map of ragged rows cuts a box at any row: of a matrix whose rows are `pitch` bytes long it has the dimensions (columns,
+ * RAGGED_ROWS, rows + RAGGED_ROWS) with the strides pitch and pitch, and begins RAGGED_ROWS rows before the matrix. A box of RAGGED_ROWS
+ * rows at (column, skipped, from) begins at row skipped + from - RAGGED_ROWS, and RAGGED_ROWS - skipped rows of it are inside. */
+#define RAGGED_ROWS 64
+
 /* One grouped GEMM. Operand a supplies the rows of the output tile, b its columns:
  *   forward a = x, b = w, out = y;   dX a = dy, b = w, out = dx;   dW a = dy, b = x, out = dw */
 typedef struct gemm_params {
@@ -25,7 +30,8 @@ typedef struct gemm_params {
     const i32 *m_sizes;        /* (E) */
     const i32 *gather_indices; /* (M) or NULL */
     const float *topk_weights; /* (M) slot order or NULL */
-    i32 E, N, K, topk;
+    i32 E, N, K;
+    u32 topk_reciprocal, topk_shift; /* slot / topk is slot * topk_reciprocal >> topk_shift */
     i64 M;
 } gemm_params;
 

@@ -92,7 +92,8 @@ DEVICE i64 look_up(const gemm_params *p, int gather, i64 i) {
     return slot;
 }
 DEVICE i64 row_of(const gemm_params *p, int gather, i64 looked_up) {
-    return gather == GATHER_TOKEN ? (u32)looked_up / (u32)p->topk : looked_up;
+    if (gather != GATHER_TOKEN) return looked_up;
+    return (i64)((u64)(u32)looked_up * p->topk_reciprocal >> p->topk_shift);
 }
 DEVICE i64 gathered_row(const gemm_params *p, int gather, i64 i) {
     return row_of(p, gather, look_up(p, gather, i));

@@ -1,8 +1,7 @@
 /* wgmma_loop.h: one tile's products, while the tile before it goes out.
  *
  * One group of instructions stays in flight: a stage is released when the group after it has been issued and only that
- * one is pending, which proves that the stage has been read. Behind each of the first steps a piece of the tile before is
- * stored, so that the tensor cores work through an epilogue. */
+ * one is pending, which proves that the stage has been read. */
 #ifndef GG_WGMMA_LOOP_H
 #define GG_WGMMA_LOOP_H
 
@@ -94,23 +93,6 @@ DEVICE begun_tile next_tile(const consumer *c, const ring_position *at, u32 begu
     return tile;
 }
 
-/* In dW the rows are the reduction: past the expert's last row both operands must be zero (0 x NaN is NaN), but a map
- * over all experts' rows goes on into the next expert; so far as the last product of 16 rows reads, since none follow.
- * cp.async has filled with zeros already. */
-#define ZEROES_TAIL (OP == OP_DW && USES_TMA_LOADS)
-DEVICE void zero_rows(u32 tile, int cols, int from, int to, int thread) {
-    u32x4 zero = {0, 0, 0, 0};
-    for (int i = thread; i < (to - from) * (cols / 8); i += CONSUMER_THREADS)
-        smem_store_16(tile + tile_offset(STEP, cols, from + i / (cols / 8), i % (cols / 8)), zero);
-}
-DEVICE void zero_tail(const consumer *c, u32 stage, int from) {
-    int to = (from + 15) / 16 * 16, thread = c->group * GROUP_THREADS + c->thread;
-    if (TMA_A) zero_rows(stage, A_TILE_COLS, from, to, thread);
-    if (TMA_B) zero_rows(stage + A_TILE_BYTES, B_TILE_COLS, from, to, thread);
-    fence_proxy_async();
-    named_sync(BARRIER_CONSUMERS, CONSUMER_THREADS);
-}
-
 /* One step of whole STEP: multiplies the next stage and releases the one before it. */
 DEVICE void multiply_step(const consumer *c, float acc[M_TILES][ACC], ring_position *at, u32 *previous,
                           int width, int first) {
@@ -122,42 +104,35 @@ DEVICE void multiply_step(const consumer *c, float acc[M_TILES][ACC], ring_posit
     ring_advance(at);
 }
 
-/* The pieces from number `sent` on. */
-DEVICE void send_rest(const gemm_params *p, const consumer *c, const outgoing *out, int sent, u32 *buffer) {
-    UNROLL for (int i = 0; i < SHARE_PIECES; i++) {
-        if (i >= sent) send_piece(p, c, out, i, buffer);
-    }
-}
+/* A batch that waits goes when the one before has had the time to be stored: by rows that takes longer. */
+#define BATCH_STEPS (TMA_STORE ? 1 : 4)
 
-/* A tile's products, `width` columns of q wide; meanwhile `out`, the tile before it, is stored. */
+/* A tile's products, `width` columns of q wide; meanwhile what is kept of the tile before, from batch number `batch` on, is staged. */
 DEVICE void multiply_tile(const gemm_params *p, const consumer *c, float acc[M_TILES][ACC], ring_position *at,
-                          int steps, int last_rows, int width, const outgoing *out, u32 *buffer) {
+                          int steps, int last_rows, int width, outgoing *out, int batch) {
     u32 previous = 0;
     int whole = OP == OP_DW ? steps - 1 : steps; /* dW's last step may have few rows */
     for (int s = 0; s < whole; s++) {
         multiply_step(c, acc, at, &previous, width, s == 0);
-        if (DEFERS && s < SHARE_PIECES) {
-            UNROLL for (int i = 0; i < SHARE_PIECES; i++) {
-                if (i == s) send_piece(p, c, out, i, buffer);
+        UNROLL for (int b = FIRST_BATCHES; b < BATCHES; b++) {
+            if (b == batch && s == (b - FIRST_BATCHES + 1) * BATCH_STEPS) {
+                send_batch(p, c, out, b);
+                batch++;
             }
         }
     }
     if (OP == OP_DW && steps > 0) {
         u32 stage = next_stage(c, at);
-        if (ZEROES_TAIL && last_rows % 16) zero_tail(c, stage, last_rows);
         for (int k = 0; k * 16 < last_rows; k++)
             multiply(c, acc, stage, width, k, k + 1, steps == 1 && k == 0);
     }
-    /* What is left of the tile before, when this one has few steps: behind the products that are still in flight, but in dW,
-     * where a tile of few rows is mostly output, only once the stages are back with the producer. */
-    if (DEFERS && OP != OP_DW) send_rest(p, c, out, whole, buffer);
     wgmma_wait(0);
     if (whole > 0) release_stage(c, previous);
     if (OP == OP_DW) {
         release_stage(c, at->slot);
         ring_advance(at);
     }
-    if (DEFERS && OP == OP_DW) send_rest(p, c, out, whole, buffer);
+    send_rest(p, c, out, batch); /* when this tile has few steps */
 }
 
 #endif

@@ -1,49 +1,27 @@
-/* wgmma_output.h: a consumer warpgroup's share of a tile on its way to memory: rounded to pieces of 64 x 64 in registers, then
- * each staged in shared memory and stored, by TMA or by the threads, which can scatter rows. */
+/* wgmma_output.h: a consumer warpgroup's share of a tile on its way out: rounded to pieces of 64 x 64 and staged in shared memory, from
+ * where it is stored (wgmma_store.h).
+ *
+ * A share goes in batches, as many pieces as fit: the first as soon as the products are done, the rest from registers, rounded,
+ * behind the next tile's first steps. A batch costs a wait for room, a fence and an arrival, or where the consumer stores itself
+ * two barriers. */
 #ifndef GG_WGMMA_OUTPUT_H
 #define GG_WGMMA_OUTPUT_H
 
-#include "wgmma_tile.h"
-#if SILU
-#include "wgmma_silu.h"
-#else
-#define SILU_PARTS 1
-#endif
+#include "wgmma_store.h"
 
-#define Q_PIECES (Q_SIZE / 64)
-/* Pieces of sums of a consumer; number i is m64 tile i / Q_PIECES, columns of q from i % Q_PIECES * 64. What is sent: each of
- * them, with SILU first all activations, then gates and ups. */
-#define SUM_PIECES (M_TILES * Q_PIECES)
-#define SHARE_PIECES (SUM_PIECES * SILU_PARTS)
-
-/* Where rows of the output go. Warp w of a consumer stores rows 16 * w to 16 * w + 15 of each piece; its lanes look them
- * up when the products are done, one row each of two pieces, and hand them round when the pieces are stored. */
-#define SCATTERS (OUT_GATHER != GATHER_NONE)
-#define OWN_PLACES (!SCATTERS ? 1 : Q_IS_ROWS ? (Q_PIECES + 1) / 2 : M_TILES)
-
-/* A share whose products are done. */
+/* A consumer's share on its way. */
 typedef struct outgoing {
-    u32 values[SUM_PIECES][16]; /* pairs, in the accumulators' order */
-    u32 begun;                  /* address of the tile's description: registers are short */
-    int width;                  /* of q; 0: there is none */
-    u32 place[OWN_PLACES];
-    float weight[OWN_PLACES];
+    /* of the pieces that wait: pairs, in the accumulators' order */
+    u32 values[LATER_PIECES > 0 ? LATER_PIECES : 1][16];
+    u32 begun;        /* address of the tile's description */
+    int width;        /* of q; 0: there is none */
+    slot_position at; /* of the next batch */
 } outgoing;
 
-DEVICE void find_places(const gemm_params *p, const consumer *c, outgoing *out) {
-    const begun_tile tile = read_begun(out->begun);
-    UNROLL for (int i = 0; SCATTERS && i < OWN_PLACES; i++) {
-        u32 row = tile.row + (u32)(c->thread / 32 * 16 + c->thread % 16 +
-                                   (Q_IS_ROWS ? i * 2 + c->thread % 32 / 16 : c->group * M_TILES + i) * 64);
-        out->place[i] = row < tile.row_limit ? (u32)gathered_row(p, OUT_GATHER, row) : 0;
-        out->weight[i] = FUSE_MUL_POST && row < tile.row_limit ? slot_weight(p, out->place[i]) : 0.0f;
-    }
-}
-
-DEVICE void round_share(outgoing *out, const float acc[M_TILES][ACC]) {
-    UNROLL for (int m = 0; m < M_TILES; m++) {
-        UNROLL for (int i = 0; i < ACC / 2; i++) out->values[m * Q_PIECES + i / 16][i % 16] =
-            output_pair(acc[m][i * 2], acc[m][i * 2 + 1]);
+DEVICE void round_piece(u32 values[16], const float acc[M_TILES][ACC], int i) {
+    UNROLL for (int j = 0; j < 16; j++) {
+        int at = i % Q_PIECES * 32 + j * 2;
+        values[j] = output_pair(acc[i / Q_PIECES][at], acc[i / Q_PIECES][at + 1]);
     }
 }
 
@@ -61,70 +39,88 @@ DEVICE void stage_piece(const u32 values[16], u32 staged, int thread) {
     }
 }
 
-/* Piece number i from its buffer, by TMA when it is whole. */
-DEVICE void store_staged(const gemm_params *p, const consumer *c, const outgoing *out, int i, u32 staged) {
-    int p0 = (c->group * M_TILES + i / Q_PIECES) * 64, q0 = i % Q_PIECES * 64;
-    const begun_tile tile = read_begun(out->begun);
-    u32 row = tile.row + (u32)(Q_IS_ROWS ? q0 : p0);
-    i32 col = tile.col + (Q_IS_ROWS ? p0 : q0), cols = out_cols(p);
-    int by_tma = TMA_STORE && (OP == OP_DW || row + 64 <= tile.row_limit);
-    int is_there = col < cols && row < tile.row_limit;
-#if TMA_STORE
-    IN_ONE_THREAD(c->thread) {
-        if (by_tma & is_there) {
-            if (OP == OP_DW)
-                tma_store_3d(&p->map_out, col, (i32)row, tile.expert, staged);
-            else
-                tma_store_2d(&p->map_out, col, (i32)row, staged);
-        }
-        tma_store_commit(); /* a piece, a group */
-    }
+/* Piece number i of the next batch, rounded. */
+DEVICE void put_in_batch(const consumer *c, const outgoing *out, const u32 values[16], int i) {
+    u32 staged = c->staged + out->at.slot * BATCH_BYTES + (u32)(i * PIECE_BUFFERS * PIECE_BYTES);
+#if SILU
+    stage_silu(values, staged, c->thread);
+#else
+    stage_piece(values, staged, c->thread);
 #endif
-    if (by_tma | !is_there) return;
-    u16 *to = OP == OP_DW ? p->out + (i64)tile.expert * p->N * p->K : p->out;
-    int chunk = c->thread % 8, inside = col + chunk * 8 < cols;
-    u32 pitch = (u32)cols * 2;
-    NO_UNROLL for (int j = 0; j < 4;
-                   j++) { /* registers are short while the next tile is multiplied, time is not */
-        int r = c->thread / 32 * 16 + j * 4 + c->thread % 32 / 8;
-        u32x4 v = smem_load_16(staged + tile_offset(64, 64, r, chunk));
-        u32 place = row + (u32)r;
-        if (SCATTERS) {
-            int of_q = i % Q_PIECES, at = Q_IS_ROWS ? of_q / 2 : i / Q_PIECES;
-            int owner = (Q_IS_ROWS ? of_q % 2 * 16 : 0) + r % 16;
-            place = shuffle(out->place[at], owner);
-            if (FUSE_MUL_POST)
-                v = weighted(v, float_from_bits(shuffle(bits_from_float(out->weight[at]), owner)));
+}
+
+/* Among those that stage what one thread stores. */
+DEVICE void share_sync(const consumer *c) {
+    if (STRIPS)
+        warp_sync();
+    else
+        named_sync(BARRIER_GROUP + c->group, GROUP_THREADS);
+}
+
+/* Until there is room. */
+DEVICE void begin_batch(const consumer *c, const outgoing *out) {
+#if STORERS
+    mbarrier_wait(slot_barrier(c->base + TAKEN_OFFSET, c->group, out->at.slot), out->at.parity ^ 1);
+#else
+    (void)out;
+#if TMA_STORE
+    IN_ONE_THREAD(STRIPS ? c->thread % 32 : c->thread) tma_store_wait_read(SLOTS - 1);
+#endif
+    share_sync(c);
+#endif
+}
+
+/* Batch number b is staged. */
+DEVICE void end_batch(const gemm_params *p, const consumer *c, outgoing *out, int b) {
+    if (TMA_STORE) fence_proxy_async();
+#if STORERS
+    (void)p, (void)b;
+    warp_sync();
+    if (elect_one()) mbarrier_arrive(slot_barrier(c->base + STAGED_FULL_OFFSET, c->group, out->at.slot));
+#else
+    const begun_tile tile = read_begun(out->begun);
+    storer self = storer_of(c->base, c->group, c->thread);
+    share_sync(c);
+    store_batch(p, &self, &tile, b, out->at.slot);
+#endif
+    slot_advance(&out->at);
+}
+
+/* The tile whose products are done: what there are slots for goes, the rest is kept. */
+DEVICE void send_first(const gemm_params *p, const consumer *c, outgoing *out, const float acc[M_TILES][ACC],
+                       u32 begun, int width) {
+    out->begun = begun;
+    out->width = width;
+    UNROLL for (int b = 0; b < FIRST_BATCHES; b++) {
+        begin_batch(c, out);
+        UNROLL for (int i = b * BATCH; i < SHARE_PIECES && i < (b + 1) * BATCH; i++) {
+            u32 values[16];
+            if (i % Q_PIECES * 64 >= width) continue;
+            round_piece(values, acc, i);
+            put_in_batch(c, out, values, i - b * BATCH);
         }
-        if (inside && row + (u32)r < tile.row_limit)
-            store_16((u8 *)(to + col + chunk * 8) + (u64)place * pitch, v);
+        end_batch(p, c, out, b);
+    }
+    UNROLL for (int i = SLOTS * BATCH; i < SHARE_PIECES; i++) {
+        if (i % Q_PIECES * 64 < width) round_piece(out->values[i - SLOTS * BATCH], acc, i);
     }
 }
 
-/* Sends piece number i on its way; `buffer` is the next of this consumer's PIECES buffers, also from tile to tile. One barrier:
- * behind it the piece is staged, and the buffer after it is free. */
-DEVICE void send_piece(const gemm_params *p, const consumer *c, const outgoing *out, int i, u32 *buffer) {
-    u32 staged = c->staged + *buffer * PIECE_BYTES;
-    if (i % Q_PIECES * 64 >= out->width) return;
-    *buffer = *buffer + 1 == PIECES ? 0 : *buffer + 1;
-#if SILU
-    stage_silu(out->values[i % SUM_PIECES], i / SUM_PIECES, staged, c->thread);
-#else
-    stage_piece(out->values[i], staged, c->thread);
-#endif
-#if TMA_STORE
-    fence_proxy_async();
-    IN_ONE_THREAD(c->thread) tma_store_wait_read(PIECES - 2); /* the store from the buffer after this */
-#endif
-    named_sync(BARRIER_GROUP + c->group, GROUP_THREADS);
-#if SILU
-    const begun_tile tile = read_begun(out->begun);
-    int p0 = c->group * P_SHARE + i % SUM_PIECES / Q_PIECES * 64, q0 = i % Q_PIECES * 64;
-    store_silu(p, c, i / SUM_PIECES, tile.row + (u32)(Q_IS_ROWS ? q0 : p0), tile.row_limit,
-               (tile.col + (Q_IS_ROWS ? p0 : q0)) / 2, staged);
-#else
-    store_staged(p, c, out, i, staged);
-#endif
+/* Batch number b of what is kept, from FIRST_BATCHES on. */
+DEVICE void send_batch(const gemm_params *p, const consumer *c, outgoing *out, int b) {
+    begin_batch(c, out);
+    UNROLL for (int i = b * BATCH; i < SHARE_PIECES && i < (b + 1) * BATCH; i++) {
+        if (i % Q_PIECES * 64 < out->width)
+            put_in_batch(c, out, out->values[i - SLOTS * BATCH], i - b * BATCH);
+    }
+    end_batch(p, c, out, b);
+}
+
+/* The batches from number b on. */
+DEVICE void send_rest(const gemm_params *p, const consumer *c, outgoing *out, int b) {
+    UNROLL for (int i = FIRST_BATCHES; i < BATCHES; i++) {
+        if (i >= b) send_batch(p, c, out, i);
+    }
 }
 
 #endif

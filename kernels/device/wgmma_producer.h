@@ -5,51 +5,49 @@
 
 #include "wgmma_tile.h"
 
-/* One thread's part of a tile_rows x tile_cols tile: chunk `chunk` of rows first, first + stride, ... */
-#define COPY_CHUNKS(tile_cols) ((tile_cols) / 8)
-#define COPY_STRIDE(tile_cols) (GROUP_THREADS / COPY_CHUNKS(tile_cols))
-#define COPY_ROWS(tile_rows, tile_cols) ((tile_rows) / COPY_STRIDE(tile_cols))
+/* One thread's part of a tile_rows x tile_cols tile: every COPY_LANES-th chunk of rows first, first + COPY_STRIDE, ... Eight lanes copy
+ * a line of 128 bytes at once; more a row would be more rows a thread, each of which costs a shuffle and an address, in dW at
+ * every step. */
+#define COPY_LANES 8
+#define COPY_STRIDE (GROUP_THREADS / COPY_LANES)
+#define COPY_ROWS(tile_rows) ((tile_rows) / COPY_STRIDE)
+#define COPY_PARTS(tile_cols) ((tile_cols) / 8 / COPY_LANES)
 
-/* Lanes that copy chunks of the same rows share the look-ups: lane `chunk` of them looks up every chunks-th row, and the
- * others get it by shuffle. Rows past the last one are that one: what is copied for them is zeroed or never
- * stored. */
-#define OWN_ROWS(tile_rows, tile_cols)                                                                       \
-    ((COPY_ROWS(tile_rows, tile_cols) + COPY_CHUNKS(tile_cols) - 1) / COPY_CHUNKS(tile_cols))
-DEVICE void look_up_rows(const gemm_params *p, u32 *own, int tile_rows, int tile_cols, int thread, int gather,
-                         u32 row, u32 row_limit) {
-    int chunks = COPY_CHUNKS(tile_cols), first = thread / chunks, chunk = thread % chunks;
-    UNROLL for (int i = 0; i < OWN_ROWS(tile_rows, tile_cols); i++) {
-        u32 at = row + (u32)(first + (i * chunks + chunk) * COPY_STRIDE(tile_cols));
+/* Lanes that copy chunks of the same rows share the look-ups: each looks up every COPY_LANES-th row, and the others get it by
+ * shuffle. Rows past the last one are that one: what is copied for them is zeroed or never stored. */
+#define OWN_ROWS(tile_rows) ((COPY_ROWS(tile_rows) + COPY_LANES - 1) / COPY_LANES)
+DEVICE void look_up_rows(const gemm_params *p, u32 *own, int tile_rows, int thread, int gather, u32 row,
+                         u32 row_limit) {
+    int first = thread / COPY_LANES, lane = thread % COPY_LANES;
+    UNROLL for (int i = 0; i < OWN_ROWS(tile_rows); i++) {
+        u32 at = row + (u32)(first + (i * COPY_LANES + lane) * COPY_STRIDE);
         own[i] = (u32)look_up(p, gather, at < row_limit ? at : row_limit - 1);
     }
 }
-/* Where this thread's chunks of what was looked up are, from column col of the matrix on. Each has a pointer of its own: an
+/* Where this thread's chunks of what was looked up are, from column col of the matrix on. Each row has a pointer of its own: an
  * address put together for every copy would make it wait until the copy before it has read that. */
 DEVICE void point_at_rows(const gemm_params *p, const u8 **from, const u32 *looked_up, int tile_rows,
-                          int tile_cols, int thread, int gather, const u16 *matrix, i32 ld, i32 col) {
-    int chunks = COPY_CHUNKS(tile_cols);
-    const u8 *first = (const u8 *)(matrix + col + thread % chunks * 8);
-    UNROLL for (int i = 0; i < OWN_ROWS(tile_rows, tile_cols); i++) {
+                          int thread, int gather, const u16 *matrix, i32 ld, i32 col) {
+    const u8 *first = (const u8 *)(matrix + col + thread % COPY_LANES * 8);
+    UNROLL for (int i = 0; i < OWN_ROWS(tile_rows); i++) {
         u32 row = (u32)row_of(p, gather, looked_up[i]);
-        UNROLL for (int j = 0; j < chunks && i * chunks + j < COPY_ROWS(tile_rows, tile_cols); j++)
-            from[i * chunks + j] = first + (u64)shuffle_within(row, j, chunks) * ((u32)ld * 2);
+        UNROLL for (int j = 0; j < COPY_LANES && i * COPY_LANES + j < COPY_ROWS(tile_rows); j++)
+            from[i * COPY_LANES + j] = first + (u64)shuffle_within(row, j, COPY_LANES) * ((u32)ld * 2);
     }
 }
 
-/* Whether this thread's chunks begin before the matrix's last column. */
-DEVICE int is_inside(int tile_cols, int thread, i32 col, i32 cols) {
-    return col + thread % COPY_CHUNKS(tile_cols) * 8 < cols;
-}
-
-/* Copies them, as far as `used` rows of the tile; zeros from row `left` of the tile on. The pointers go on by `step` bytes. */
+/* Copies them, as far as `used` rows of the tile and columns below `cols`, of which the tile's first is col; zeros from row `left` of
+ * the tile on. The pointers go on by `step` bytes. */
 DEVICE void copy_rows(u32 dst, int tile_rows, int tile_cols, const u8 **from, int thread, int used, int left,
-                      int step) {
-    int chunks = COPY_CHUNKS(tile_cols), first = thread / chunks, stride = COPY_STRIDE(tile_cols);
+                      i32 col, i32 cols, int step) {
+    int first = thread / COPY_LANES, lane = thread % COPY_LANES;
     left -= first;
-    UNROLL for (int i = 0; i < COPY_ROWS(tile_rows, tile_cols); i++) {
-        if (i * stride % SHORT_BOX == 0 && i * stride >= used) break;
-        cp_async_16(dst + tile_offset(tile_rows, tile_cols, first + i * stride, thread % chunks), from[i],
-                    i * stride < left ? 16 : 0);
+    cols -= col + lane * 8;
+    UNROLL for (int i = 0; i < COPY_ROWS(tile_rows); i++) {
+        if (i * COPY_STRIDE % SHORT_BOX == 0 && i * COPY_STRIDE >= used) break;
+        UNROLL for (int j = 0; j < COPY_PARTS(tile_cols); j++) cp_async_16(
+            dst + tile_offset(tile_rows, tile_cols, first + i * COPY_STRIDE, lane + j * COPY_LANES),
+            from[i] + j * COPY_LANES * 16, (i * COPY_STRIDE < left) & (j * COPY_LANES * 8 < cols) ? 16 : 0);
         from[i] = own_register(from[i] + step);
     }
 }
@@ -60,6 +58,16 @@ DEVICE void copy_rows(u32 dst, int tile_rows, int tile_cols, const u8 **from, in
 DEVICE int cover(int inside, int unit) { return (inside + unit - 1) / unit * unit; }
 
 #if USES_TMA_LOADS
+/* Of dW, where the rows are the reduction: zero past the expert's last row, since 0 x NaN is NaN. Whole boxes where `used` rows
+ * need them: one costs as much as its rows, there or not. */
+DEVICE void load_ragged(u32 dst, int tile_cols, int used, const tensor_map *whole, const tensor_map *in_part,
+                        u32 row, u32 row_end, i32 col, u32 barrier) {
+    const ragged_rows rows = ragged(row, row_end);
+    const tensor_map *map = used == STEP ? whole : in_part;
+    if (used == 0) return;
+    UNROLL for (int c = 0; c < tile_cols; c += PANEL_COLS(tile_cols))
+        tma_load_3d(dst + (u32)(c * STEP * 2), map, col + c, rows.skipped, rows.from, barrier);
+}
 /* A tile by TMA, by one thread: a box for each whole panel, else short boxes as far as `rows` go. */
 DEVICE void load_panels(u32 dst, int tile_rows, int tile_cols, int rows, const tensor_map *whole,
                         const tensor_map *in_part, u32 row, i32 col, int in_w, i32 expert, u32 barrier) {
@@ -81,12 +89,12 @@ DEVICE void produce(const gemm_params *p, u32 ring, u32 begun, u32 full, u32 emp
     tile_walk walk;
     output_tile tile;
 #if CP_ASYNC_A
-    const u8 *from_a[COPY_ROWS(A_TILE_ROWS, A_TILE_COLS)];
-    u32 next_a[OWN_ROWS(A_TILE_ROWS, A_TILE_COLS)];
+    const u8 *from_a[COPY_ROWS(A_TILE_ROWS)];
+    u32 next_a[OWN_ROWS(A_TILE_ROWS)];
 #endif
 #if CP_ASYNC_B
-    const u8 *from_b[COPY_ROWS(B_TILE_ROWS, B_TILE_COLS)];
-    u32 next_b[OWN_ROWS(B_TILE_ROWS, B_TILE_COLS)];
+    const u8 *from_b[COPY_ROWS(B_TILE_ROWS)];
+    u32 next_b[OWN_ROWS(B_TILE_ROWS)];
 #endif
     walk_begin(&walk, p);
     while (walk_next(&walk, p, &tile)) {
@@ -100,12 +108,12 @@ DEVICE void produce(const gemm_params *p, u32 ring, u32 begun, u32 full, u32 emp
         (void)cols_a, (void)limit_b, (void)b;
 #if CP_ASYNC_A
         if (steps > 0)
-            look_up_rows(p, next_a, A_TILE_ROWS, A_TILE_COLS, thread, A_GATHER,
-                         OP == OP_DW ? row_begin : tile_row, row_end);
+            look_up_rows(p, next_a, A_TILE_ROWS, thread, A_GATHER, OP == OP_DW ? row_begin : tile_row,
+                         row_end);
 #endif
 #if CP_ASYNC_B
         if (steps > 0)
-            look_up_rows(p, next_b, B_TILE_ROWS, B_TILE_COLS, thread, B_GATHER,
+            look_up_rows(p, next_b, B_TILE_ROWS, thread, B_GATHER,
                          OP == OP_DW   ? row_begin
                          : OP == OP_DX ? 0
                                        : (u32)tile.col,
@@ -115,12 +123,10 @@ DEVICE void produce(const gemm_params *p, u32 ring, u32 begun, u32 full, u32 emp
         const u32 place = begun_place(begun, &number);
         IN_ONE_THREAD(thread) write_begun(place, &begins);
 #if CP_ASYNC_A
-        if (OP != OP_DW)
-            point_at_rows(p, from_a, next_a, A_TILE_ROWS, A_TILE_COLS, thread, A_GATHER, p->a, cols_a, 0);
+        if (OP != OP_DW) point_at_rows(p, from_a, next_a, A_TILE_ROWS, thread, A_GATHER, p->a, cols_a, 0);
 #endif
 #if CP_ASYNC_B
-        if (OP == OP_FORWARD)
-            point_at_rows(p, from_b, next_b, B_TILE_ROWS, B_TILE_COLS, thread, B_GATHER, b, p->K, 0);
+        if (OP == OP_FORWARD) point_at_rows(p, from_b, next_b, B_TILE_ROWS, thread, B_GATHER, b, p->K, 0);
 #endif
         int s = 0;
         do { /* a tile without steps passes an empty stage */
@@ -135,42 +141,44 @@ DEVICE void produce(const gemm_params *p, u32 ring, u32 begun, u32 full, u32 emp
             int used_rows_a = OP == OP_DW ? cover(rows_left, SHORT_BOX) : cover(rows_inside, UNIT_ROWS);
             int used_rows_b = OP == OP_DX ? STEP : OP == OP_DW ? used_rows_a : COLS;
             wait_until_empty(empty, &at);
-            IN_ONE_THREAD(thread) {
+            /* warps that gather take turns with TMA, which is a third of a step's work */
+            IN_ONE_THREAD(CP_ASYNC_LOADS ? thread ^ (s % 4 * 32) : thread) {
                 mbarrier_arrive_expect_tx(barrier, (u32)(TMA_A * used_rows_a * A_TILE_COLS * 2 +
                                                          TMA_B * used_rows_b * B_TILE_COLS * 2));
-#if TMA_A
+#if TMA_A && OP == OP_DW
+                load_ragged(stage_a, A_TILE_COLS, used_rows_a, &p->map_a, &p->map_a_short, row_a, row_end,
+                            col_a, barrier);
+#elif TMA_A
                 load_panels(stage_a, A_TILE_ROWS, A_TILE_COLS, used_rows_a, &p->map_a, &p->map_a_short, row_a,
                             col_a, 0, 0, barrier);
 #endif
-#if TMA_B
+#if TMA_B && OP == OP_DW
+                load_ragged(stage_b, B_TILE_COLS, used_rows_b, &p->map_b, &p->map_b_short, row_b, row_end,
+                            col_b, barrier);
+#elif TMA_B
                 load_panels(stage_b, B_TILE_ROWS, B_TILE_COLS, used_rows_b, &p->map_b, &p->map_b_short, row_b,
-                            col_b, OP != OP_DW, tile.expert, barrier);
+                            col_b, 1, tile.expert, barrier);
 #endif
             }
             /* where the reduction runs down the rows the next step's are looked up while this one's are copied */
 #if CP_ASYNC_A
             if (OP == OP_DW && steps > 0) {
-                point_at_rows(p, from_a, next_a, A_TILE_ROWS, A_TILE_COLS, thread, A_GATHER, p->a, cols_a,
-                              col_a);
-                look_up_rows(p, next_a, A_TILE_ROWS, A_TILE_COLS, thread, A_GATHER, row_a + STEP, row_end);
+                point_at_rows(p, from_a, next_a, A_TILE_ROWS, thread, A_GATHER, p->a, cols_a, col_a);
+                look_up_rows(p, next_a, A_TILE_ROWS, thread, A_GATHER, row_a + STEP, row_end);
             }
             copy_rows(stage_a, A_TILE_ROWS, A_TILE_COLS, from_a, thread, used_rows_a,
-                      !is_inside(A_TILE_COLS, thread, col_a, cols_a) ? 0
-                      : OP == OP_DW                                  ? rows_left
-                                                                     : ROWS,
-                      OP == OP_DW ? 0 : STEP * 2);
+                      OP == OP_DW ? rows_left : ROWS, col_a, cols_a, OP == OP_DW ? 0 : STEP * 2);
 #endif
 #if CP_ASYNC_B
             if (OP != OP_FORWARD && steps > 0) {
-                point_at_rows(p, from_b, next_b, B_TILE_ROWS, B_TILE_COLS, thread, B_GATHER, b, p->K, col_b);
-                look_up_rows(p, next_b, B_TILE_ROWS, B_TILE_COLS, thread, B_GATHER, row_b + STEP, limit_b);
+                point_at_rows(p, from_b, next_b, B_TILE_ROWS, thread, B_GATHER, b, p->K, col_b);
+                look_up_rows(p, next_b, B_TILE_ROWS, thread, B_GATHER, row_b + STEP, limit_b);
             }
             copy_rows(stage_b, B_TILE_ROWS, B_TILE_COLS, from_b, thread, used_rows_b,
-                      !is_inside(B_TILE_COLS, thread, col_b, p->K) ? 0
-                      : OP == OP_FORWARD                           ? COLS
-                      : OP == OP_DX                                ? p->N - (i32)along
-                                                                   : rows_left,
-                      OP == OP_FORWARD ? STEP * 2 : 0);
+                      OP == OP_FORWARD ? COLS
+                      : OP == OP_DX    ? p->N - (i32)along
+                                       : rows_left,
+                      col_b, p->K, OP == OP_FORWARD ? STEP * 2 : 0);
 #endif
 #if CP_ASYNC_LOADS
             cp_async_commit_arrive(barrier);

@@ -14,14 +14,11 @@
 #error "silu_and_mul is of the forward of a first GEMM, with TMA loads of w"
 #endif
 
-/* What is sent of each piece of sums. */
-#define PART_ACTIVATION 0
-#define PART_GATE_UP 1
-#define SILU_PARTS SILU
-#define PART_TILES(part) ((part) == PART_GATE_UP ? 2 : 1)
-
 #define SILU_COLS 32
-#define SILU_TILE_BYTES (64 * SILU_COLS * 2) /* staged: the activation; gate, then up */
+#define SILU_TILE_BYTES (64 * SILU_COLS * 2)
+/* Tiles staged of a piece: the activation; gate and up, in the second buffer. */
+#define SILU_TILES (SILU == 2 ? 3 : 1)
+#define SILU_TILE_OFFSET(tile) ((tile) == 0 ? 0 : PIECE_BYTES + ((tile)-1) * SILU_TILE_BYTES)
 #define ROW_CHUNKS (SILU_COLS / 8)
 #define TILE_CHUNKS (64 * ROW_CHUNKS)
 
@@ -48,44 +45,39 @@ DEVICE void stage_tile(const u32 words[8], u32 staged, int thread) {
     }
 }
 
-DEVICE void stage_silu(const u32 values[16], int part, u32 staged, int thread) {
+DEVICE void stage_silu(const u32 values[16], u32 staged, int thread) {
     thread = opaque(thread);
-    UNROLL for (int tile = 0; tile < PART_TILES(part); tile++) {
+    UNROLL for (int tile = 0; tile < SILU_TILES; tile++) {
         u32 words[8];
         UNROLL for (int i = 0; i < 8; i++) words[i] =
-            part == PART_GATE_UP ? half_word(values, tile, i)
-                                 : activation_pair(half_word(values, 0, i), half_word(values, 1, i));
-        stage_tile(words, staged + (u32)(tile * SILU_TILE_BYTES), thread);
+            tile > 0 ? half_word(values, tile - 1, i)
+                     : activation_pair(half_word(values, 0, i), half_word(values, 1, i));
+        stage_tile(words, staged + SILU_TILE_OFFSET(tile), thread);
     }
 }
 
-/* The staged part at row `row` of the output and column `col` of the activation, by TMA when it is whole. */
-DEVICE void store_silu(const gemm_params *p, const consumer *c, int part, u32 row, u32 row_limit, i32 col,
-                       u32 staged) {
-    i32 cols = p->N / 2;
-    int thread = opaque(c->thread), by_tma = TMA_STORE && row + 64 <= row_limit;
-    int is_there = col < cols && row < row_limit;
+/* A staged piece at column `col` of the activation. The map of gate and up has each row's halves one after the other. */
 #if TMA_STORE
-    IN_ONE_THREAD(c->thread) {
-        if (by_tma & is_there) {
-            if (part == PART_GATE_UP) {
-                tma_store_3d(&p->map_first, col, 0, (i32)row, staged);
-                tma_store_3d(&p->map_first, col, 1, (i32)row, staged + SILU_TILE_BYTES);
-            } else
-                tma_store_2d(&p->map_out, col, (i32)row, staged);
+DEVICE void store_silu_by_tma(const gemm_params *p, i32 col, const ragged_rows *rows, u32 staged) {
+    tma_store_3d(&p->map_out, col, rows->skipped, rows->from, staged);
+    UNROLL for (int tile = 1; tile < SILU_TILES; tile++) tma_store_3d(
+        &p->map_first, col, rows->skipped, rows->from * 2 + tile - 1, staged + SILU_TILE_OFFSET(tile));
+}
+#else
+DEVICE void store_silu_by_rows(const gemm_params *p, int thread, i32 col, u32 row, u32 row_limit,
+                               u32 staged) {
+    i32 cols = p->N / 2;
+    UNROLL for (int tile = 0; tile < SILU_TILES; tile++) {
+        u8 *to = tile == 0 ? (u8 *)(p->out + col) : (u8 *)(p->first + (tile - 1) * cols + col);
+        u32 pitch = (u32)cols * (tile == 0 ? 2 : 4);
+        NO_UNROLL for (int i = thread; i < TILE_CHUNKS; i += STORER_THREADS) {
+            int r = i / ROW_CHUNKS, chunk = i % ROW_CHUNKS;
+            u32x4 v = smem_load_16(staged + SILU_TILE_OFFSET(tile) + tile_offset(64, SILU_COLS, r, chunk));
+            if (col + chunk * 8 < cols && row + (u32)r < row_limit)
+                store_16(to + (u64)(row + (u32)r) * pitch + chunk * 16, v);
         }
-        tma_store_commit(); /* a piece, a group */
-    }
-#endif
-    if (by_tma | !is_there) return;
-    u8 *to = (u8 *)(part == PART_GATE_UP ? p->first : p->out);
-    u32 pitch = (u32)cols * 2 * PART_TILES(part);
-    NO_UNROLL for (int i = thread; i < TILE_CHUNKS * PART_TILES(part); i += GROUP_THREADS) {
-        int tile = i / TILE_CHUNKS, r = i % TILE_CHUNKS / ROW_CHUNKS, chunk = i % ROW_CHUNKS;
-        u32x4 v = smem_load_16(staged + (u32)(tile * SILU_TILE_BYTES) + tile_offset(64, SILU_COLS, r, chunk));
-        if (col + chunk * 8 < cols && row + (u32)r < row_limit)
-            store_16(to + (u64)(row + (u32)r) * pitch + (u32)(tile * cols + col + chunk * 8) * 2, v);
     }
 }
+#endif
 
 #endif

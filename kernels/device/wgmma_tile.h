@@ -9,7 +9,7 @@
  *   dX         dy  ROWS x STEP            w[e] STEP x COLS
  *   dW         dy  STEP x ROWS            x    STEP x COLS
  * Macros beside those of tile.h: NUM_WARPS counts the consumers' warps; PIECES of 64 x 64 that a consumer stages at once;
- * DEFERS 1 where a tile is stored while the next one is multiplied, else before.
+ * STORERS 1 where other warps store what consumers stage.
  * STEP is 64, the width of a 128-byte swizzle. */
 #ifndef GG_WGMMA_TILE_H
 #define GG_WGMMA_TILE_H
@@ -66,34 +66,55 @@
 /* Rows of the short TMA boxes, of what may be needed in part; what is whole comes in boxes of as many rows as it has. */
 #define SHORT_BOX 32
 
-/* The ring, then for each consumer its staged pieces of the output (64 x 64), then the descriptions of tiles, then the
- * barriers. A description lives as long as its tile is stored behind the next one's products. It is written once a stage is
- * free for the tile: then all but NUM_STAGES tiles before it have passed their first stage, and the one before those may yet
- * be stored. */
+/* Pieces of 64 x 64 sums of a consumer's share; number i is m64 tile i / Q_PIECES, columns of q from i % Q_PIECES * 64. They are staged
+ * in PIECES buffers; a piece takes one, with SILU 2 two (wgmma_silu.h). Where there is room for a share they go one by one, so that
+ * as much as can be is on its way to memory; else in batches of what there is room for, which cost less. */
+#define Q_PIECES (Q_SIZE / 64)
+#define SHARE_PIECES (M_TILES * Q_PIECES)
+#define PIECE_BUFFERS (SILU == 2 ? 2 : 1)
+#define ROOM (PIECES / PIECE_BUFFERS)
+#define BATCH (ROOM >= SHARE_PIECES ? 1 : ROOM)
+#define BATCHES ((SHARE_PIECES + BATCH - 1) / BATCH)
+#define BATCH_BYTES (BATCH * PIECE_BUFFERS * PIECE_BYTES)
+#define SLOTS (ROOM / BATCH) /* batches that are staged at once */
+#define FIRST_BATCHES (SLOTS < BATCHES ? SLOTS : BATCHES)
+#define LATER_PIECES (SHARE_PIECES > SLOTS * BATCH ? SHARE_PIECES - SLOTS * BATCH : 0)
+
+/* The ring, then for each consumer its buffers, then the descriptions of tiles, then the barriers. A description lives until its
+ * tile is stored. It is written once a stage is free for the tile: then all but NUM_STAGES tiles before it have passed their first
+ * stage, the one before those may yet be stored, and as many more as slots beyond a tile's batches let a consumer go ahead. */
 #define PIECE_BYTES (64 * 64 * 2)
 #define BEGUN_BYTES 32
 #define STAGED_OFFSET RING_BYTES
 #define BEGUN_OFFSET (STAGED_OFFSET + CONSUMERS * PIECES * PIECE_BYTES)
-#define BEGUN_TILES (NUM_STAGES + 2)
+#define BEGUN_TILES (NUM_STAGES + 2 + (SLOTS - 1) / BATCHES)
 #define FULL_OFFSET (BEGUN_OFFSET + BEGUN_TILES * BEGUN_BYTES)
 #define EMPTY_OFFSET (FULL_OFFSET + NUM_STAGES * 8)
-
-/* Named barriers: one among all consumers, one for each of them. */
-#define BARRIER_CONSUMERS 1
-#define BARRIER_GROUP 2
+#define STAGED_FULL_OFFSET (EMPTY_OFFSET + NUM_STAGES * 8)        /* of a consumer's slot: staged */
+#define TAKEN_OFFSET (STAGED_FULL_OFFSET + CONSUMERS * SLOTS * 8) /* and read */
 
 #define CP_ASYNC_A (!TMA_A)
 #define CP_ASYNC_B (!TMA_B)
 #define CP_ASYNC_LOADS (CP_ASYNC_A || CP_ASYNC_B)
-/* Registers after the roles part, with two consumers: 504 of the 512 a warp quarter has. The producer needs more when it
- * gathers: row numbers and addresses. */
-#define PRODUCER_REGISTERS (!CP_ASYNC_LOADS ? 24 : OP == OP_DW ? 72 : 56)
-#define CONSUMER_REGISTERS (!CP_ASYNC_LOADS ? 240 : OP == OP_DW ? 216 : 224)
+/* Where TMA loads everything one warp of the producer's group is enough, and with STORERS each consumer has another to store for it;
+ * else consumers store themselves. */
+#define LOADER_THREADS (CP_ASYNC_LOADS ? GROUP_THREADS : 32)
+#define STORER_THREADS (STORERS ? 32 : GROUP_THREADS)
+/* Where the output's rows are p a consumer's warp has strips of 16 rows to itself, and stores them without waiting for the others. */
+#define STRIPS (!STORERS && TMA_STORE && !Q_IS_ROWS && !SILU)
+#define STRIP_ROWS 16
+/* Registers after the roles part, with two consumers: 504 of the 512 a warp quarter has. Gathering takes row numbers and
+ * addresses, storing by rows a few. */
+#define PRODUCER_REGISTERS (CP_ASYNC_LOADS ? 88 : STORERS && !TMA_STORE ? 72 : 40)
+#define CONSUMER_REGISTERS ((504 - PRODUCER_REGISTERS) / 2)
+
+/* Named barriers: one for each consumer. */
+#define BARRIER_GROUP 1
 
 /* What a thread of a consumer warpgroup knows through the whole kernel. */
 typedef struct consumer {
     u32 base;          /* of shared memory */
-    u32 staged;        /* this group's pieces of the output */
+    u32 staged;        /* this group's buffers */
     int group, thread; /* of the consumers; in the group */
 } consumer;
 
@@ -140,6 +161,27 @@ DEVICE u32 begun_place(u32 begun, u32 *number) {
     u32 place = begun + *number * BEGUN_BYTES;
     *number = *number + 1 == BEGUN_TILES ? 0 : *number + 1;
     return place;
+}
+
+/* A box of up to RAGGED_ROWS rows from `row` on, cut at `limit` by the map (params.h): its first coordinate among the ragged rows,
+ * and the second. */
+typedef struct ragged_rows {
+    i32 skipped, from;
+} ragged_rows;
+DEVICE ragged_rows ragged(u32 row, u32 limit) {
+    u32 left = limit - row, skipped = left < RAGGED_ROWS ? RAGGED_ROWS - left : 0;
+    ragged_rows rows = {(i32)skipped, (i32)(row + RAGGED_ROWS - skipped)};
+    return rows;
+}
+
+/* The slots of a consumer's batches are used in turn. */
+typedef struct slot_position {
+    u32 slot, parity;
+} slot_position;
+DEVICE void slot_advance(slot_position *at) {
+    if (++at->slot < SLOTS) return;
+    at->slot = 0;
+    at->parity ^= 1;
 }
 
 DEVICE int min_int(int a, int b) { return a < b ? a : b; }

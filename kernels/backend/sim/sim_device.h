@@ -321,6 +321,7 @@ DEVICE float add_f32(float a, float b) { return a + b; }
 #define tma_load_5d(dst, map, x, y, z, u, v, barrier) SIM_CALL(tma_load, dst, map, 5, x, y, z, u, v, barrier)
 #define tma_store_2d(map, x, y, src) SIM_CALL(tma_store, map, 2, x, y, 0, src)
 #define tma_store_3d(map, x, y, z, src) SIM_CALL(tma_store, map, 3, x, y, z, src)
+#define tma_store_3d_once tma_store_3d
 #define tma_store_commit() SIM_CALL(tma_store_commit)
 #define tma_store_wait_read(N) SIM_CALL(tma_store_wait, N, 1)
 #define tma_store_wait(N) SIM_CALL(tma_store_wait, N, 0)
