@@ -101,11 +101,11 @@ static gg_tensor_map_spec map_spec(const gg_plan *plan, const struct tensor *t, 
 static gg_tensor_map_spec ragged_map_spec(const void *base, uint64_t columns, uint64_t pitch, uint64_t rows,
                                           uint32_t box_columns, uint32_t box_rows) {
     return (gg_tensor_map_spec){
-        .base = (const char *)base - RAGGED_ROWS * pitch,
-        .rank = 3,
-        .dims = {columns, RAGGED_ROWS, rows + RAGGED_ROWS},
-        .strides = {pitch, pitch},
-        .box = {box_columns, box_rows, 1},
+        .base = base,
+        .rank = 4,
+        .dims = {columns, RAGGED_ROWS, RAGGED_BACK + rows, RAGGED_BACK + 1},
+        .strides = {pitch, pitch, (1ull << 63) / RAGGED_BACK * 2 - pitch},
+        .box = {box_columns, box_rows, 1, 1},
     };
 }
 
@@ -123,8 +123,9 @@ static gg_tensor_map_spec silu_map_spec(const gg_plan *plan, int which, const vo
         .box = {PANEL_COLUMNS, GROUP, 2, (uint32_t)plan->config.block_n / (2 * GROUP), 1},
     };
     gg_tensor_map_spec first = ragged_map_spec(base, I, 2 * I * 2, M, COLUMNS, plan->box_rows[OUT]);
-    first.dims[2] *= 2; /* a row's halves one after the other */
+    first.dims[2] = RAGGED_BACK + 2 * M; /* a row's halves one after the other */
     first.strides[1] /= 2;
+    first.strides[2] += first.strides[1]; /* which goes back as far */
     const gg_tensor_map_spec activation = ragged_map_spec(base, I, I * 2, M, COLUMNS, plan->box_rows[OUT]);
     return which == W ? w : which == Y ? first : activation;
 }

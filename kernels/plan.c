@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "backend/backend.h"
+#include "device/params.h"
 #include "refuse.h"
 
 enum {
@@ -13,7 +14,9 @@ enum {
     MAX_ACC = 128,              /* accumulators a thread; more spills with 255 registers a thread */
     MAX_BLOCKS_PER_SM = 4,      /* more only adds starts: the kernels are persistent */
     BLOCK_SMEM_RESERVED = 1024, /* what the hardware keeps for itself per block */
-    MAX_BOX_ROWS = 256,         /* of a tensor map's box */
+    MOST_ROWS =
+        (INT32_MAX - RAGGED_BACK) / 2, /* twice that, with GG_KEEP_FIRST, is a coordinate of a ragged map */
+    MAX_BOX_ROWS = 256,                /* of a tensor map's box */
     WEIGHTS_THAT_STAY = 16 << 20,    /* bytes of an expert, of some 50 MiB of L2 that several experts share */
     WGMMA_STEP = 64,                 /* reduction a stage: one 128-byte swizzle span */
     WGMMA_MANY_ROWS = 128,           /* of an expert in dW */
@@ -76,8 +79,9 @@ static gg_status check_problem(const gg_problem *p, char reason[GG_REASON_SIZE])
     if (p->E < 1) ARGUMENT("E is %d; at least one expert is needed", p->E);
     if (p->topk < 1) ARGUMENT("topk is %d; each token needs at least one expert", p->topk);
     if (p->T < 0) ARGUMENT("T is %lld; it cannot be negative", (long long)p->T);
-    if (p->T > INT32_MAX / p->topk)
-        ARGUMENT("T * topk is %lld x %d; slots are numbered in 32 bits", (long long)p->T, p->topk);
+    if (p->T > MOST_ROWS / p->topk)
+        ARGUMENT("T * topk is %lld x %d; at most %d rows are numbered in 32 bits", (long long)p->T, p->topk,
+                 MOST_ROWS);
     if (p->N < 8 || p->N % 8) ARGUMENT("N is %d; it must be a positive multiple of 8", p->N);
     if (p->K < 8 || p->K % 8) ARGUMENT("K is %d; it must be a positive multiple of 8", p->K);
     unsigned known = GG_PERMUTE_X | GG_PERMUTE_Y | GG_FUSE_MUL_POST | GG_FUSE_SILU | GG_KEEP_FIRST,

@@ -26,7 +26,7 @@ static const struct {
     {"transfer_misaligned", 32, "misaligned TMA load: address 0x600 is not a multiple of 1024"},
     {"transfer_left", 32, "block ends with 1 TMA loads in flight, the first at faults.cu:"},
     {"store_left", 32, "thread exits before its TMA store has read shared memory, issued at faults.cu:"},
-    {"store_before", 32, "TMA store at negative coordinates -8, 0, 0: an illegal instruction at faults.cu:"},
+    {"store_before", 32, "TMA store at negative coordinates -8, 0, 0, 0: an illegal instruction at faults.cu:"},
     {"map_missing", 32, "which holds no tensor map"},
     {"arrive_twice", 32, "mbarrier 0x400: arrival beyond its count of 1 while 1024 bytes are outstanding"},
     {"barrier_missing", 32, "no mbarrier at 0x408"},

@@ -270,6 +270,12 @@ DEVICE void tma_load_3d(u32 dst, const tensor_map *map, int x, int y, int z, u32
                  "l"(map), "r"(x), "r"(y), "r"(z), "r"(barrier)
                  : "memory");
 }
+DEVICE void tma_load_4d(u32 dst, const tensor_map *map, int x, int y, int z, int u, u32 barrier) {
+    asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], "
+                 "[%1, {%2, %3, %4, %5}], [%6];" ::"r"(dst),
+                 "l"(map), "r"(x), "r"(y), "r"(z), "r"(u), "r"(barrier)
+                 : "memory");
+}
 DEVICE void tma_load_5d(u32 dst, const tensor_map *map, int x, int y, int z, int u, int v, u32 barrier) {
     asm volatile("cp.async.bulk.tensor.5d.shared::cluster.global.mbarrier::complete_tx::bytes "
                  "[%0], [%1, {%2, %3, %4, %5, %6}], [%7];" ::"r"(dst),
@@ -286,7 +292,13 @@ DEVICE void tma_store_3d(const tensor_map *map, int x, int y, int z, u32 src) {
                  "r"(x), "r"(y), "r"(z), "r"(src)
                  : "memory");
 }
-/* the same, of what is not read again soon: it leaves L2 before other data (the policy that createpolicy makes of evict_first for
+DEVICE void tma_store_4d(const tensor_map *map, int x, int y, int z, int u, u32 src) {
+    asm volatile(
+        "cp.async.bulk.tensor.4d.global.shared::cta.bulk_group [%0, {%1, %2, %3, %4}], [%5];" ::"l"(map),
+        "r"(x), "r"(y), "r"(z), "r"(u), "r"(src)
+        : "memory");
+}
+/* tma_store_3d of what is not read again soon: it leaves L2 before other data (the policy that createpolicy makes of evict_first for
  * all accesses) */
 #define GG_EVICT_FIRST 0x12f0000000000000ull
 DEVICE void tma_store_3d_once(const tensor_map *map, int x, int y, int z, u32 src) {

@@ -14,10 +14,13 @@ typedef struct tensor_map {
 } __attribute__((aligned(64))) tensor_map;
 #endif
 
-/* A map of ragged rows cuts a box at any row: of a matrix whose rows are `pitch` bytes long it has the dimensions (columns,
- * RAGGED_ROWS, rows + RAGGED_ROWS) with the strides pitch and pitch, and begins RAGGED_ROWS rows before the matrix. A box of RAGGED_ROWS
- * rows at (column, skipped, from) begins at row skipped + from - RAGGED_ROWS, and RAGGED_ROWS - skipped rows of it are inside. */
+/* A map of ragged rows cuts a box at any row. Of a matrix whose rows are `pitch` bytes long it has the dimensions (columns, RAGGED_ROWS,
+ * RAGGED_BACK + rows, RAGGED_BACK + 1) with the strides pitch, pitch and 2^64 / RAGGED_BACK - pitch. A box of RAGGED_ROWS rows at
+ * (column, skipped, RAGGED_BACK + row - skipped, RAGGED_BACK) begins at row `row`, since addresses wrap at 2^64, and
+ * RAGGED_ROWS - skipped rows of it are inside. The last dimension does no more than go back: a map that begins before the matrix
+ * instead is an illegal access, where a box is outside in its columns. */
 #define RAGGED_ROWS 64
+#define RAGGED_BACK (1 << 25) /* as few as can be: a stride is below 2^40 */
 
 /* One grouped GEMM. Operand a supplies the rows of the output tile, b its columns:
  *   forward a = x, b = w, out = y;   dX a = dy, b = w, out = dx;   dW a = dy, b = x, out = dw */

@@ -66,7 +66,7 @@ DEVICE void load_ragged(u32 dst, int tile_cols, int used, const tensor_map *whol
     const tensor_map *map = used == STEP ? whole : in_part;
     if (used == 0) return;
     UNROLL for (int c = 0; c < tile_cols; c += PANEL_COLS(tile_cols))
-        tma_load_3d(dst + (u32)(c * STEP * 2), map, col + c, rows.skipped, rows.from, barrier);
+        tma_load_4d(dst + (u32)(c * STEP * 2), map, col + c, rows.skipped, rows.from, RAGGED_BACK, barrier);
 }
 /* A tile by TMA, by one thread: a box for each whole panel, else short boxes as far as `rows` go. */
 DEVICE void load_panels(u32 dst, int tile_rows, int tile_cols, int rows, const tensor_map *whole,

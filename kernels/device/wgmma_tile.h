@@ -163,14 +163,13 @@ DEVICE u32 begun_place(u32 begun, u32 *number) {
     return place;
 }
 
-/* A box of up to RAGGED_ROWS rows from `row` on, cut at `limit` by the map (params.h): its first coordinate among the ragged rows,
- * and the second. */
+/* A box of up to RAGGED_ROWS rows from `row` on, cut at `limit` by the map (params.h): its coordinates beside the column. */
 typedef struct ragged_rows {
     i32 skipped, from;
 } ragged_rows;
 DEVICE ragged_rows ragged(u32 row, u32 limit) {
     u32 left = limit - row, skipped = left < RAGGED_ROWS ? RAGGED_ROWS - left : 0;
-    ragged_rows rows = {(i32)skipped, (i32)(row + RAGGED_ROWS - skipped)};
+    ragged_rows rows = {(i32)skipped, (i32)(RAGGED_BACK + row - skipped)};
     return rows;
 }
 

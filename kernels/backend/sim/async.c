@@ -251,15 +251,16 @@ typedef struct row_part {
 
 static row_part part_inside(const gg_sim_transfer *transfer, u32 row) {
     const gg_sim_map *map = &transfer->map;
-    int64_t x = transfer->at[0], first = x < 0 ? -x : 0, end = (int64_t)map->dims[0] - x, offset = 0;
+    int64_t x = transfer->at[0], first = x < 0 ? -x : 0, end = (int64_t)map->dims[0] - x;
+    u64 address = (u64)(uintptr_t)map->base; /* wraps, as on the card */
     if (end > (int64_t)map->box[0]) end = map->box[0];
     if (first >= end) return (row_part){0};
     for (int i = 1; i < 5; row /= map->box[i++]) {
         int64_t at = (int64_t)transfer->at[i] + row % map->box[i];
         if (at < 0 || at >= (int64_t)map->dims[i]) return (row_part){0};
-        offset += at * (int64_t)map->strides[i - 1];
+        address += (u64)at * map->strides[i - 1];
     }
-    return (row_part){.global = map->base + offset + (x + first) * 2,
+    return (row_part){.global = (u8 *)(uintptr_t)(address + (u64)(x + first) * 2),
                       .bytes = (size_t)(end - first) * 2,
                       .before = (size_t)first * 2};
 }
@@ -283,13 +284,18 @@ static void move_box(const gg_sim_transfer *transfer, u8 *box, bool load) {
     for (u32 row = 0; row < box_rows(&transfer->map); row++) move_row(transfer, box, row, load);
 }
 
-/* What the box will touch of global memory, checked when the transfer is issued. */
+/* What the box will touch of global memory, checked when the transfer is issued. Seen on an H200: a load with nothing inside the tensor
+ * reads where the map begins, which must be there. */
 static void check_box(gg_sim *sim, const gg_sim_transfer *transfer, gg_sim_global_access access, u32 barrier,
                       const char *what) {
+    bool inside = false;
     for (u32 row = 0; row < box_rows(&transfer->map); row++) {
         row_part part = part_inside(transfer, row);
         if (part.bytes) gg_sim_global(sim, part.global, part.bytes, access, barrier, what, transfer->site);
+        inside |= part.bytes > 0;
     }
+    if (!inside && access == GG_SIM_GLOBAL_LOAD)
+        gg_sim_global(sim, transfer->map.base, 16, access, barrier, what, transfer->site);
 }
 
 void gg_sim_tma_load(sim_api *api, const sim_site *site, u32 dst, const tensor_map *map, int rank, int x,
@@ -326,14 +332,14 @@ bool gg_sim_land_load(gg_sim *sim) {
 }
 
 void gg_sim_tma_store(sim_api *api, const sim_site *site, const tensor_map *map, int rank, int x, int y,
-                      int z, u32 src) {
+                      int z, int u, u32 src) {
     gg_sim *sim = gg_sim_enter(api, site);
     /* seen on an H200: loads may begin before the tensor, stores may not */
-    if (x < 0 || y < 0 || z < 0)
-        gg_sim_fail(sim, site, "TMA store at negative coordinates %d, %d, %d: an illegal instruction", x, y,
-                    z);
+    if (x < 0 || y < 0 || z < 0 || u < 0)
+        gg_sim_fail(sim, site, "TMA store at negative coordinates %d, %d, %d, %d: an illegal instruction", x,
+                    y, z, u);
     gg_sim_transfer transfer =
-        make_transfer(sim, map, rank, (const int[5]){x, y, z}, src, GG_SIM_STORE_READ, "TMA store", site);
+        make_transfer(sim, map, rank, (const int[5]){x, y, z, u}, src, GG_SIM_STORE_READ, "TMA store", site);
     transfer.owner = sim->current;
     transfer.group = sim->current->store_group;
     check_box(sim, &transfer, GG_SIM_GLOBAL_STORE, 0, "TMA store");

@@ -74,7 +74,7 @@ enum { SIM_PLAIN_WRITE = 1, SIM_PLAIN_UNALIGNED = 2 };
     X(void, mbarrier_wait, (SIM_AT, u32 barrier, u32 parity))                                                \
     X(void, tma_load,                                                                                        \
       (SIM_AT, u32 dst, const tensor_map *map, int rank, int x, int y, int z, int u, int v, u32 barrier))    \
-    X(void, tma_store, (SIM_AT, const tensor_map *map, int rank, int x, int y, int z, u32 src))              \
+    X(void, tma_store, (SIM_AT, const tensor_map *map, int rank, int x, int y, int z, int u, u32 src))       \
     X(void, tma_store_commit, (SIM_AT))                                                                      \
     X(void, tma_store_wait, (SIM_AT, int pending, int only_reads))
 
@@ -318,9 +318,11 @@ DEVICE float add_f32(float a, float b) { return a + b; }
 #define tma_prefetch_map(map) ((void)(map))
 #define tma_load_2d(dst, map, x, y, barrier) SIM_CALL(tma_load, dst, map, 2, x, y, 0, 0, 0, barrier)
 #define tma_load_3d(dst, map, x, y, z, barrier) SIM_CALL(tma_load, dst, map, 3, x, y, z, 0, 0, barrier)
+#define tma_load_4d(dst, map, x, y, z, u, barrier) SIM_CALL(tma_load, dst, map, 4, x, y, z, u, 0, barrier)
 #define tma_load_5d(dst, map, x, y, z, u, v, barrier) SIM_CALL(tma_load, dst, map, 5, x, y, z, u, v, barrier)
-#define tma_store_2d(map, x, y, src) SIM_CALL(tma_store, map, 2, x, y, 0, src)
-#define tma_store_3d(map, x, y, z, src) SIM_CALL(tma_store, map, 3, x, y, z, src)
+#define tma_store_2d(map, x, y, src) SIM_CALL(tma_store, map, 2, x, y, 0, 0, src)
+#define tma_store_3d(map, x, y, z, src) SIM_CALL(tma_store, map, 3, x, y, z, 0, src)
+#define tma_store_4d(map, x, y, z, u, src) SIM_CALL(tma_store, map, 4, x, y, z, u, src)
 #define tma_store_3d_once tma_store_3d
 #define tma_store_commit() SIM_CALL(tma_store_commit)
 #define tma_store_wait_read(N) SIM_CALL(tma_store_wait, N, 1)
