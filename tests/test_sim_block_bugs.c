@@ -24,8 +24,6 @@
 #define MOST "qwen3_moe[backward-permute_x-permute_y-norm_topk_prob-topk2-E4-T8300-H16-I8-bf16]"
 #define LONG "qwen3_moe[backward-permute_x-permute_y-norm_topk_prob-topk2-E4-T9-H40-I264-bf16]"
 #define LARGE "qwen3_moe[forward-permute_x-permute_y-norm_topk_prob-topk8-E16-T33-H136-I64-fp16]"
-/* Rows enough that the weights are the instruction's columns. */
-#define COLUMNS "qwen3_moe[backward-permute_x-permute_y-norm_topk_prob-topk2-E4-T2100-H40-I8-bf16]"
 
 /* The kernel of its own beside the first GEMM's epilogue. */
 #define BY_ITSELF "'activation' differs between runs 1 and 2, silu_and_mul by itself"
@@ -119,31 +117,33 @@ static const struct bug {
      "step 'activation' is wrong"},
     {"wgmma_silu.h", "half_word(values, 1, i))", "half_word(values, 1, i ^ 1))", "wgmma.cu", QWEN,
      "step 'activation' is wrong"},
-    {"wgmma_silu.h", "half_word(values, 1, i))", "half_word(values, 1, i ^ 1))", "wgmma.cu", COLUMNS,
-     "step 'activation' is wrong"},
-    {"wgmma_silu.h", "i / 2 * 4 + half * 2 + i % 2", "i / 2 * 4 + half + i % 2 * 2", "wgmma.cu", COLUMNS,
-     "step 'first' is wrong"},
+    {"wgmma_silu.h", "values[Q_IS_ROWS ? 2 * i + half :", "values[Q_IS_ROWS ? i + 8 * half :", "wgmma.cu",
+     QWEN, "step 'first' is wrong"},
     {"output.h", "return round_pair(low, high);",
      "return bits_from_float(low) >> 16 | (bits_from_float(high) & 0xffff0000u);", "wgmma.cu", INFERENCE,
      "step 'activation' is wrong"},
     {"wgmma_silu.h", "activation_pair(half_word(values, 0, i),",
      "activation_pair(half_word(values, 0, i) & 0xfffefffe,", "wgmma.cu", INFERENCE,
      "step 'activation' is wrong"},
-    {"wgmma_silu.h", "if (col + chunk * 8 < cols &&", "if (", "wgmma.cu", INFERENCE,
-     "step 'activation' is wrong"},
-    {"wgmma_silu.h", "tma_store_3d(&p->map_first, col, 1, (i32)row, staged + SILU_TILE_BYTES);",
-     "tma_store_3d(&p->map_first, col, 1, (i32)row, staged);", "wgmma.cu", COLUMNS, "step 'first' is wrong"},
-    {"wgmma_silu.h", "(tile * cols + col", "((1 - tile) * cols + col", "wgmma.cu", QWEN,
-     "step 'first' is wrong"},
-    {"wgmma_silu.h", "words, staged + (u32)(tile * SILU_TILE_BYTES)", "words, staged", "wgmma.cu", QWEN,
-     "step 'first' is wrong"},
-    {"wgmma_silu.h", "row + 64 <= row_limit", "row < row_limit", "wgmma.cu", PLAIN, "step 'first' is wrong"},
+    {"wgmma_silu.h", "tma_store_4d(&p->map_out, col, rows->skipped",
+     "tma_store_4d(&p->map_out, col + 8, rows->skipped", "wgmma.cu", INFERENCE, "step 'activation' is wrong"},
+    {"wgmma_silu.h", "from + tile - 1,", "from + 2 - tile,", "wgmma.cu", QWEN, "step 'first' is wrong"},
+    {"wgmma_silu.h", "RAGGED_BACK, staged + SILU_TILE_OFFSET(tile)",
+     "RAGGED_BACK, staged + SILU_TILE_OFFSET(1)", "wgmma.cu", MANY, "step 'first' is wrong"},
+    {"wgmma_silu.h", "stage_tile(words, staged + SILU_TILE_OFFSET(tile), thread)",
+     "stage_tile(words, staged + SILU_TILE_OFFSET(0), thread)", "wgmma.cu", QWEN, "step 'first' is wrong"},
+    {"wgmma_store.h", "ragged(place->row, tile->row_limit)", "ragged(place->row, place->row + 64)",
+     "wgmma.cu", PLAIN, "run 1 wrote outside 'workspace'"},
     {"loads.h", "((i32)row + r) / 16, expert", "((i32)row + r) / 8, expert", "wgmma.cu", LONG,
      "step 'first' is wrong"},
     {"loads.h", "col + c, 0, 0, ((i32)row", "col + c, 0, 1, ((i32)row", "wgmma.cu", QWEN,
      "step 'first' is wrong"},
-    {"wgmma_output.h", "i % SUM_PIECES / Q_PIECES * 64", "i % SUM_PIECES / Q_PIECES * 0 + 64", "wgmma.cu",
+    {"wgmma_store.h", "(u32)(s->group * M_TILES + i / Q_PIECES) * 64", "(u32)(i / Q_PIECES) * 64", "wgmma.cu",
      QWEN, "step 'first' is wrong"},
+    {"wgmma_store.h", "q0 = (u32)(i % Q_PIECES) * 64", "q0 = (u32)(i / Q_PIECES) * 64", "wgmma.cu", MANY,
+     "step 'first' is wrong"},
+    {"wgmma_output.h", "out->values[i - SLOTS * BATCH], i - b", "out->values[i - b * BATCH], i - b",
+     "wgmma.cu", MANY, "step 'first' is wrong"},
     /* backward */
     {"silu.cu", "s + silu * (1.0f - s)", "s + silu", NULL, QWEN, "step 'd_first' is wrong"},
     {"silu.cu", "d_up.v[i] = weighted * silu", "d_up.v[i] = d.v[i] * silu", NULL, QWEN,
