@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "backend/backend.h"
+#include "device/params.h"
 
 static const gg_device hopper = {.name = "hopper",
                                  .cc = 90,
@@ -48,6 +49,9 @@ static void test_refusals(void **state) {
     CASE(GG_ERR_ARGUMENT, "topk is 0", p.topk = 0);
     CASE(GG_ERR_ARGUMENT, "T is -1", p.T = -1);
     CASE(GG_ERR_ARGUMENT, "32 bits", p.T = 1ll << 31);
+    enum { MOST_ROWS = (INT32_MAX - RAGGED_BACK) / 2 }; /* coordinates of gate and up beside RAGGED_BACK */
+    CASE(GG_OK, "", p.topk = 1; p.T = MOST_ROWS);
+    CASE(GG_ERR_ARGUMENT, "at most 1056964607 rows", p.topk = 1; p.T = MOST_ROWS + 1);
     CASE(GG_ERR_ARGUMENT, "unknown op", p.op = GG_NUM_OPS);
     CASE(GG_ERR_ARGUMENT, "unknown dtype", p.dtype = GG_NUM_DTYPES);
     CASE(GG_ERR_ARGUMENT, "unknown fusion", p.fusions = 64);

@@ -2,6 +2,8 @@
 #include "kernel_mutants.h"
 
 #define WGMMA(op) op "_manual and wgmma and not autograd"
+/* What waits for ever: the simulator sees it at once; a GPU is shown one such mutant (barrier_never_completes). */
+#define HANGS .backends = ON_SIM, .hidden = "hangs until its time is up"
 /* Tiles whose pieces are more than there is room for, where consumers store themselves: where storers do, they would wait for ever. */
 #define LATER_BATCHES                                                                                        \
     WGMMA("dX")                                                                                              \
@@ -209,8 +211,8 @@ static const mutant table[] = {
      BOTH},
     {.name = "wgmma_begins_a_row_late",
      KERNEL("wgmma_tile.h"),
-     .find = "(i32)(row + RAGGED_ROWS - skipped)};",
-     .replace = "(i32)(row + RAGGED_ROWS - skipped + (skipped > 0))};",
+     .find = "(i32)(RAGGED_BACK + row - skipped)};",
+     .replace = "(i32)(RAGGED_BACK + row - skipped + (skipped > 0))};",
      .fault = "the last piece of an expert is stored a row late",
      .cases = WGMMA("forward") EXACT " and use_tma_store" EMPTY_PROBLEMS,
      .expected = WRONG | CHECK(BY_UNWRITTEN) | CHECK(BY_GUARD) | CRASH,
@@ -222,7 +224,7 @@ static const mutant table[] = {
      .fault = "a tail of 33 rows or more comes in a box of 32",
      .cases = WGMMA("dW") EXACT " and (use_tma_load_x or use_tma_load_dy)" EMPTY_PROBLEMS,
      .expected = WRONG | CRASH,
-     BOTH},
+     HANGS},
     {.name = "wgmma_cut_at_the_tile",
      KERNEL("wgmma_producer.h"),
      .find = "&p->map_a, &p->map_a_short, row_a, row_end,",
@@ -281,7 +283,7 @@ static const mutant table[] = {
      .cases = WGMMA("dW") EXACT " and (bm64-bn256-bk128-w8-s4 or bm64-bn128-bk256-w8-s4) and "
                                 "use_tma_load_x-use_tma_load_dy and (T4100 or T1024-H32)",
      .expected = WRONG | CHECK(BY_UNWRITTEN) | CRASH | ANY_REPEAT,
-     BOTH},
+     HANGS},
 
     /* --- strips of warps that store for themselves --- */
     {.name = "wgmma_strip_of_the_first_warp",
@@ -341,7 +343,7 @@ static const mutant table[] = {
      .fault = "nobody stores for the second consumer",
      .cases = STORED " and w8",
      .expected = WRONG | CHECK(BY_UNWRITTEN) | CRASH,
-     BOTH},
+     HANGS},
     {.name = "wgmma_half_a_piece_stored",
      KERNEL("wgmma_store.h"),
      .find = "j += STORER_THREADS / 8)",
