@@ -49,22 +49,25 @@ static void *bench_alloc(bench *b, size_t bytes) {
     return b->data[b->count++] = data;
 }
 
+/* Text of a file of tests/sim, until the next call. */
+static const char *read_test_source(const char *name) {
+    static char buffer[1 << 16];
+    char path[1024];
+    snprintf(path, sizeof path, SOURCE_DIR "/tests/sim/%s", name);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    buffer[fread(buffer, 1, sizeof buffer - 1, file)] = '\0';
+    fclose(file);
+    return buffer;
+}
+
 /* Compiles `text` as `name`, or tests/sim/name if text is NULL, beside the embedded sources. */
 static gg_status compile(const char *name, const char *text, const char *macros, bool race, const char *out,
                          char error[GG_ERROR_SIZE]) {
-    static char buffer[1 << 16];
     gg_source_file files[64];
     int count = 0;
     for (; gg_embedded_sources[count].name; count++) files[count] = gg_embedded_sources[count];
-    if (!text) {
-        char path[1024];
-        snprintf(path, sizeof path, SOURCE_DIR "/tests/sim/%s", name);
-        FILE *file = fopen(path, "r");
-        assert_non_null(file);
-        buffer[fread(buffer, 1, sizeof buffer - 1, file)] = '\0';
-        fclose(file);
-        text = buffer;
-    }
+    if (!text) text = read_test_source(name);
     files[count++] = (gg_source_file){name, text};
     files[count] = (gg_source_file){NULL, NULL};
     return gg_sim_compile(&(gg_source){.files = files, .root = name, .macros = macros},

@@ -36,7 +36,7 @@ static void operands_have_their_roles(void **state) {
         assert_ptr_equal(p->m_sizes, FAKE_POINTER(7));
         assert_ptr_equal(p->gather_indices, FAKE_POINTER(8));
         assert_ptr_equal(p->topk_weights, FAKE_POINTER(9));
-        assert_true(p->E == 4 && p->N == 200 && p->K == 72 && p->topk == 2 && p->M == M);
+        assert_true(p->E == 4 && p->N == 200 && p->K == 72 && p->M == M);
         assert_int_equal(fake_of(context)->launches[i].spec.params_bytes, sizeof(gemm_params));
     }
     assert_int_equal(fake_of(context)->num_maps, 0); /* the config wants none */
@@ -58,6 +58,16 @@ static void launches_follow_the_plan(void **state) {
     assert_int_equal(gg_launch(context, &plan, &tensors, NULL), GG_OK);
     assert_int_equal(fake_of(context)->num_loads, 1); /* the kernel is remembered */
     gg_close(context);
+}
+
+static void assert_same_map(const gg_tensor_map_spec *got, const gg_tensor_map_spec *want) {
+    assert_ptr_equal(got->base, want->base);
+    assert_int_equal(got->rank, want->rank);
+    for (int d = 0; d < want->rank; d++) {
+        assert_int_equal(got->dims[d], want->dims[d]);
+        assert_int_equal(got->box[d], want->box[d]);
+        if (d) assert_int_equal(got->strides[d - 1], want->strides[d - 1]);
+    }
 }
 
 /* Every tensor's map, whatever operand it is: {columns, rows} or {K, N, E}; a box is one panel of a tile. */
@@ -89,20 +99,158 @@ static void tensor_maps_describe_tensors_and_panels(void **state) {
         c.tma = rows[i].tma;
         assert_int_equal(run(context, rows[i].op, &problem, &c, &tensors), GG_OK);
         assert_int_equal(fake_of(context)->num_maps, i + 1);
-        const gg_tensor_map_spec *got = &fake_of(context)->maps[i], *want = rows[i].expected;
-        assert_ptr_equal(got->base, FAKE_POINTER(rows[i].pointer));
-        assert_int_equal(got->rank, want->rank);
-        for (int d = 0; d < want->rank; d++) {
-            assert_int_equal(got->dims[d], want->dims[d]);
-            assert_int_equal(got->box[d], want->box[d]);
-            if (d) assert_int_equal(got->strides[d - 1], want->strides[d - 1]);
-        }
+        gg_tensor_map_spec want = *rows[i].expected;
+        want.base = FAKE_POINTER(rows[i].pointer);
+        assert_same_map(&fake_of(context)->maps[i], &want);
         const gemm_params *p = params_of(context, i);
         const tensor_map *maps[] = {&p->map_a, &p->map_b, &p->map_out};
         for (int m = 0; m < 3; m++)
             assert_int_equal(maps[m]->opaque[0],
                              m == rows[i].map ? (uintptr_t)FAKE_POINTER(rows[i].pointer) : 0);
     }
+    gg_close(context);
+}
+
+/* Of wgmma the maps of tokens' rows that may end at any row skip rows of 64 and go back from afar (device/params.h): what
+ * forward and dX store, what dW loads. */
+static void wgmma_cuts_rows_by_its_maps(void **state) {
+    enum { N = 208, K = 72, I = N / 2, R = RAGGED_ROWS, FAR = RAGGED_BACK };
+#define BACK(bytes) ((uint64_t)-1 / RAGGED_BACK + 1 - (bytes)) /* times RAGGED_BACK: -bytes * RAGGED_BACK */
+    static const gg_config tile = {
+        .mainloop = GG_WGMMA, .block_m = 64, .block_n = 64, .block_k = 64, .num_warps = 4, .num_stages = 3};
+    static const gg_tensor_map_spec
+        y = {.rank = 4,
+             .dims = {N, R, FAR + M, FAR + 1},
+             .strides = {N * 2, N * 2, BACK(N * 2)},
+             .box = {64, R, 1, 1}},
+        y_strip = {.rank = 4,
+                   .dims = {N, R, FAR + M, FAR + 1},
+                   .strides = {N * 2, N * 2, BACK(N * 2)},
+                   .box = {64, 16, 1, 1}},
+        dx = {.rank = 4,
+              .dims = {K, R, FAR + M, FAR + 1},
+              .strides = {K * 2, K * 2, BACK(K * 2)},
+              .box = {64, R, 1, 1}},
+        dy_short = {.rank = 4,
+                    .dims = {N, R, FAR + M, FAR + 1},
+                    .strides = {N * 2, N * 2, BACK(N * 2)},
+                    .box = {64, 32, 1, 1}},
+        x_short = {.rank = 4,
+                   .dims = {K, R, FAR + M, FAR + 1},
+                   .strides = {K * 2, K * 2, BACK(K * 2)},
+                   .box = {64, 32, 1, 1}},
+        x = {.rank = 2, .dims = {K, M}, .strides = {K * 2}, .box = {64, 64}},
+        x_part = {.rank = 2, .dims = {K, M}, .strides = {K * 2}, .box = {64, 32}},
+        dy = {.rank = 2, .dims = {N, M}, .strides = {N * 2}, .box = {64, 64}},
+        dy_part = {.rank = 2, .dims = {N, M}, .strides = {N * 2}, .box = {64, 32}},
+        w = {.rank = 3, .dims = {K, N, 4}, .strides = {K * 2, N * K * 2}, .box = {64, 64, 1}},
+        dw = {.rank = 3, .dims = {K, N, 4}, .strides = {K * 2, N * K * 2}, .box = {64, 16, 1}},
+        activation = {.rank = 4,
+                      .dims = {I, R, FAR + M, FAR + 1},
+                      .strides = {I * 2, I * 2, BACK(I * 2)},
+                      .box = {32, R, 1, 1}},
+        first = {.rank = 4,
+                 .dims = {I, R, FAR + 2 * M, FAR + 1},
+                 .strides = {N * 2, I * 2, BACK(I * 2)},
+                 .box = {32, R, 1, 1}},
+        gate_up = {.rank = 5,
+                   .dims = {K, 8, 2, I / 8, 4},
+                   .strides = {K * 2, I * K * 2, 8 * K * 2, N * K * 2},
+                   .box = {64, 8, 2, 16, 1}};
+    enum { MAP_A, MAP_B, MAP_OUT, MAP_FIRST, SHORT_A, SHORT_B, MAPS };
+    static const struct {
+        gg_op op;
+        unsigned tma, fusions;
+        int cols; /* of the tile */
+        struct {
+            int map, pointer; /* FAKE_POINTER number of the tensor; 0: there are no more */
+            const gg_tensor_map_spec *expected;
+        } maps[4];
+    } rows[] = {
+        {GG_FORWARD, GG_TMA_STORE, 0, 64, {{MAP_OUT, 4, &y}}},
+        {GG_FORWARD, GG_TMA_STORE, 0, 256, {{MAP_OUT, 4, &y_strip}}},
+        {GG_FORWARD, GG_TMA_LOAD_X, 0, 64, {{MAP_A, 1, &x}, {SHORT_A, 1, &x_part}}},
+        {GG_FORWARD, GG_TMA_LOAD_W, 0, 64, {{MAP_B, 2, &w}}},
+        {GG_DX, GG_TMA_STORE, 0, 64, {{MAP_OUT, 5, &dx}}},
+        {GG_DX, GG_TMA_LOAD_DY, 0, 64, {{MAP_A, 3, &dy}, {SHORT_A, 3, &dy_part}}},
+        {GG_DX, GG_TMA_LOAD_W, 0, 64, {{MAP_B, 2, &w}}},
+        {GG_DW, GG_TMA_LOAD_DY, 0, 64, {{MAP_A, 3, &y}, {SHORT_A, 3, &dy_short}}},
+        {GG_DW, GG_TMA_LOAD_X, 0, 64, {{MAP_B, 1, &dx}, {SHORT_B, 1, &x_short}}},
+        {GG_DW, GG_TMA_STORE, 0, 64, {{MAP_OUT, 6, &dw}}}, /* in strips */
+        {GG_FORWARD,
+         GG_TMA_LOAD_W | GG_TMA_STORE,
+         GG_FUSE_SILU | GG_KEEP_FIRST,
+         256,
+         {{MAP_B, 2, &gate_up}, {MAP_OUT, 10, &activation}, {MAP_FIRST, 4, &first}}},
+    };
+    gg_context *context = fake_context(*state, false);
+    gg_tensors tensors = fake_tensors();
+    tensors.activation = FAKE_POINTER(10);
+    for (int i = 0; i < (int)(sizeof rows / sizeof *rows); i++) {
+        gg_problem p = problem;
+        gg_config c = tile;
+        const void *bases[MAPS] = {0};
+        int count = 0;
+        p.N = N, p.K = K, p.fusions = rows[i].fusions;
+        c.tma = rows[i].tma;
+        if (rows[i].op == GG_FORWARD) c.block_n = rows[i].cols;
+        fake_of(context)->num_maps = fake_of(context)->num_launches = 0;
+        if (run(context, rows[i].op, &p, &c, &tensors)) fail_msg("row %d: %s", i, gg_error(context));
+        for (; count < 4 && rows[i].maps[count].pointer; count++) {
+            gg_tensor_map_spec want = *rows[i].maps[count].expected;
+            want.base = FAKE_POINTER(rows[i].maps[count].pointer);
+            bases[rows[i].maps[count].map] = want.base;
+            assert_same_map(&fake_of(context)->maps[count], &want);
+        }
+        assert_int_equal(fake_of(context)->num_maps, count);
+        const gemm_params *params = params_of(context, 0);
+        const tensor_map *maps[MAPS] = {&params->map_a,     &params->map_b,       &params->map_out,
+                                        &params->map_first, &params->map_a_short, &params->map_b_short};
+        for (int m = 0; m < MAPS; m++) assert_int_equal(maps[m]->opaque[0], (uintptr_t)bases[m]);
+    }
+    gg_close(context);
+#undef BACK
+}
+
+/* Whether slot / topk by the kernels' multiplication is right for the slots beside multiples of topk below 2^31: all whose
+ * quotient is among the first, the last, and those beside powers of two. An error grows with the slot, and shows first at a multiple,
+ * or before one. */
+static bool divides(uint64_t reciprocal, uint32_t shift, uint32_t topk) {
+    const uint64_t end = 1ull << 31, multiples = (end - 1) / topk;
+    for (int bit = 0; bit <= 32; bit++)
+        for (int64_t near = -100; near <= 100; near++) {
+            const int64_t quotient = (int64_t)(bit == 32 ? multiples : (1ull << bit) / topk) + near;
+            for (int64_t slot = quotient * topk - 1; slot <= quotient * topk + 1; slot++)
+                if (slot >= 0 && slot < (int64_t)end &&
+                    (uint64_t)slot * reciprocal >> shift != (uint64_t)slot / topk)
+                    return false;
+        }
+    return true;
+}
+
+static void slots_are_divided_exactly(void **state) {
+    static const int more[] = {100,   127,     128,           129,           1000,
+                               65535, 1 << 20, (1 << 29) - 1, (1 << 29) + 1, 1000000007};
+    gg_context *context = fake_context(*state, false);
+    gg_tensors tensors = fake_tensors();
+    int too_coarse = 0;
+    for (int i = 0; i < 64 + (int)(sizeof more / sizeof *more); i++) {
+        gg_problem p = problem;
+        p.topk = i < 64 ? i + 1 : more[i - 64];
+        p.T = 1;
+        fake_of(context)->num_launches = 0;
+        if (gg_forward(context, &p, &config, &tensors, NULL)) fail_msg("%s", gg_error(context));
+        const gemm_params *params = params_of(context, 0);
+        const uint64_t reciprocal = params->topk_reciprocal;
+        const uint32_t shift = params->topk_shift, topk = (uint32_t)p.topk;
+        if (!divides(reciprocal, shift, topk)) fail_msg("topk %d", p.topk);
+        /* what would be wrong: rounded down, shifted by one more or less, a bit too short */
+        assert_true((topk & (topk - 1)) == 0 || !divides(reciprocal - 1, shift, topk));
+        assert_false(divides(reciprocal, shift - 1, topk));
+        assert_false(divides(reciprocal, shift + 1, topk));
+        too_coarse += !divides((1ull << (shift - 1)) / topk + 1, shift - 1, topk);
+    }
+    assert_in_range(too_coarse, 8, 64);
     gg_close(context);
 }
 
@@ -445,6 +593,8 @@ int main(void) {
         TEST(operands_have_their_roles),
         TEST(launches_follow_the_plan),
         TEST(tensor_maps_describe_tensors_and_panels),
+        TEST(wgmma_cuts_rows_by_its_maps),
+        TEST(slots_are_divided_exactly),
         TEST(missing_and_misaligned_tensors_are_named),
         TEST(unused_tensors_may_be_null),
         TEST(no_rows_launch_nothing_but_zero_dw),

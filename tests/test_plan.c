@@ -4,11 +4,13 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #include "backend/backend.h"
+#include "device/params.h"
 
 static const gg_device hopper = {.name = "hopper",
                                  .cc = 90,
@@ -47,6 +49,9 @@ static void test_refusals(void **state) {
     CASE(GG_ERR_ARGUMENT, "topk is 0", p.topk = 0);
     CASE(GG_ERR_ARGUMENT, "T is -1", p.T = -1);
     CASE(GG_ERR_ARGUMENT, "32 bits", p.T = 1ll << 31);
+    enum { MOST_ROWS = (INT32_MAX - RAGGED_BACK) / 2 }; /* coordinates of gate and up beside RAGGED_BACK */
+    CASE(GG_OK, "", p.topk = 1; p.T = MOST_ROWS);
+    CASE(GG_ERR_ARGUMENT, "at most 1056964607 rows", p.topk = 1; p.T = MOST_ROWS + 1);
     CASE(GG_ERR_ARGUMENT, "unknown op", p.op = GG_NUM_OPS);
     CASE(GG_ERR_ARGUMENT, "unknown dtype", p.dtype = GG_NUM_DTYPES);
     CASE(GG_ERR_ARGUMENT, "unknown fusion", p.fusions = 64);
@@ -174,6 +179,145 @@ static void test_default_and_candidates_are_legal(void **state) {
             }
 }
 
+static int ceil_div(int a, int b) { return (a + b - 1) / b; }
+
+/* The value of a macro of a plan. */
+static int macro(const gg_plan *plan, const char *name) {
+    const char *at = strstr(plan->macros, name);
+    assert_non_null(at);
+    return atoi(at + strlen(name));
+}
+
+/* wgmma's layout of shared memory, counted as device/wgmma_tile.h does: what a kernel uses it asks for, the most that fits. */
+static void test_wgmma_asks_for_what_it_uses(void **state) {
+    (void)state;
+    static const unsigned fusions[] = {0, GG_FUSE_SILU, GG_FUSE_SILU | GG_KEEP_FIRST};
+    static const int sides[] = {64, 128, 192, 256};
+    int planned = 0, one_by_one = 0, in_batches = 0;
+    for (int i = 0; i < 3 * 3 * 4 * 4 * 2 * 7; i++) {
+        const int op = i % 3, f = i / 3 % 3, a = sides[i / 9 % 4], b = sides[i / 36 % 4];
+        const int warps = i / 144 % 2 ? 8 : 4, stages = 2 + i / 288;
+        gg_problem p = forward;
+        gg_config c = {.mainloop = GG_WGMMA, .num_warps = warps, .num_stages = stages, .tma = GG_TMA_STORE};
+        gg_plan out;
+        char reason[GG_REASON_SIZE];
+        p.op = (gg_op)op, p.fusions = op == GG_FORWARD ? fusions[f] : 0;
+        c.block_m = op == GG_DW ? 64 : a;
+        c.block_n = op == GG_FORWARD ? b : op == GG_DX ? 64 : a;
+        c.block_k = op == GG_FORWARD ? 64 : b;
+        c.tma |= op == GG_FORWARD ? (unsigned)GG_TMA_LOAD_W : 0u;
+        if (plan(p, c, hopper, &out, reason)) continue;
+        const int consumers = warps / 4, share = a * b / (64 * 64) / consumers;
+        const int of_piece = p.fusions & GG_KEEP_FIRST ? 2 : 1;
+        const int pieces = macro(&out, " PIECES="), room = pieces / of_piece;
+        const int batch = room >= share ? 1 : room, batches = ceil_div(share, batch), slots = room / batch;
+        const int descriptions = stages + 2 + (slots - 1) / batches;
+        const uint32_t used = (uint32_t)(stages * (a + b) * 128 + consumers * pieces * 8192 +
+                                         descriptions * 32 + stages * 16 + consumers * slots * 16);
+        assert_in_range(out.smem_bytes, used, hopper.smem_per_block);
+        assert_int_equal(pieces % of_piece, 0);
+        assert_in_range(room, 1, share + 1); /* one more than a share has is of use */
+        /* another piece would not fit */
+        if (room <= share)
+            assert_true(out.smem_bytes + (uint32_t)(consumers * of_piece) * 8192 > hopper.smem_per_block);
+        planned++;
+        one_by_one += batch == 1;
+        in_batches += batch > 1;
+    }
+    assert_true(planned > 200 && one_by_one > 100 && in_batches > 20);
+}
+
+/* Warps store for the consumers where TMA loads both operands, but in dW only where experts have 128 rows. */
+static void test_wgmma_stores_by_warps_where_tma_loads(void **state) {
+    (void)state;
+    static const struct {
+        gg_op op;
+        unsigned tma;
+        int64_t rows; /* of an expert */
+        int storers;
+    } rows[] = {
+        {GG_FORWARD, GG_TMA_LOAD_X | GG_TMA_LOAD_W, 1, 1},
+        {GG_FORWARD, GG_TMA_LOAD_X | GG_TMA_LOAD_W | GG_TMA_STORE, 4096, 1},
+        {GG_FORWARD, GG_TMA_LOAD_X | GG_TMA_STORE, 4096, 0},
+        {GG_FORWARD, GG_TMA_LOAD_W | GG_TMA_STORE, 4096, 0},
+        {GG_DX, GG_TMA_LOAD_DY | GG_TMA_LOAD_W, 1, 1},
+        {GG_DX, GG_TMA_LOAD_DY | GG_TMA_STORE, 4096, 0},
+        {GG_DX, GG_TMA_LOAD_W, 4096, 0},
+        {GG_DW, GG_TMA_LOAD_DY | GG_TMA_LOAD_X, 127, 0},
+        {GG_DW, GG_TMA_LOAD_DY | GG_TMA_LOAD_X, 128, 1},
+        {GG_DW, GG_TMA_LOAD_DY | GG_TMA_STORE, 4096, 0},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        gg_problem p = forward;
+        const gg_config c = {.mainloop = GG_WGMMA,
+                             .block_m = 64,
+                             .block_n = 64,
+                             .block_k = 64,
+                             .num_warps = 4,
+                             .num_stages = 3,
+                             .tma = rows[i].tma};
+        gg_plan out;
+        char reason[GG_REASON_SIZE];
+        p.op = rows[i].op;
+        p.topk = 1;
+        p.T = rows[i].rows * p.E;
+        assert_int_equal(plan(p, c, hopper, &out, reason), GG_OK);
+        if (macro(&out, " STORERS=") != rows[i].storers) fail_msg("row %zu", i);
+        assert_true(out.ragged_loads == (p.op == GG_DW) && out.ragged_stores == (p.op != GG_DW));
+    }
+}
+
+/* Without tuning, by the rows of an expert. Forward and dX: one tile of tokens while 192 are enough, then 256; of gathered dy 128,
+ * with twice the weights, where an expert's are at most 16 MiB. dW: the gathered operand on the side of 128; three stages
+ * where rows are few. */
+static void test_wgmma_defaults(void **state) {
+    (void)state;
+    static const struct {
+        gg_op op;
+        unsigned fusions;
+        int64_t rows; /* of an expert */
+        int m, n, k, stages;
+        bool large; /* weights of an expert of more than 16 MiB */
+    } rows[] = {
+        {GG_FORWARD, 0, 0, 128, 128, 64, 6, false},
+        {GG_FORWARD, 0, 96, 128, 128, 64, 6, false},
+        {GG_FORWARD, 0, 97, 192, 128, 64, 4, false},
+        {GG_FORWARD, GG_PERMUTE_X, 150, 192, 128, 64, 4, false},
+        {GG_FORWARD, GG_PERMUTE_X, 151, 256, 128, 64, 4, false},
+        {GG_FORWARD, GG_PERMUTE_Y, 4096, 256, 128, 64, 4, false},
+        {GG_DX, 0, 96, 128, 64, 128, 6, false},
+        {GG_DX, GG_PERMUTE_Y, 150, 192, 64, 128, 4, false},
+        {GG_DX, GG_PERMUTE_Y, 151, 128, 64, 256, 4, false},
+        {GG_DX, GG_PERMUTE_Y, 151, 256, 64, 128, 4, true},
+        {GG_DX, GG_PERMUTE_X, 4096, 256, 64, 128, 4, false},
+        {GG_DW, 0, 127, 64, 128, 256, 3, false},
+        {GG_DW, GG_PERMUTE_X, 127, 64, 128, 256, 3, false},
+        {GG_DW, GG_PERMUTE_Y, 127, 64, 128, 256, 3, false},
+        {GG_DW, 0, 128, 64, 128, 256, 4, false},
+        {GG_DW, GG_PERMUTE_X, 128, 64, 256, 128, 4, false},
+        {GG_DW, GG_PERMUTE_Y, 128, 64, 128, 256, 4, false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        gg_problem p = forward;
+        p.op = rows[i].op;
+        p.fusions = rows[i].fusions;
+        p.topk = 1;
+        p.T = rows[i].rows * p.E;
+        p.N = 2048;
+        p.K = rows[i].large ? 4096 + 8 : 4096;
+        const gg_config c = gg_default_config(&p, &hopper);
+        if (c.mainloop != GG_WGMMA || c.block_m != rows[i].m || c.block_n != rows[i].n ||
+            c.block_k != rows[i].k || c.num_stages != rows[i].stages || c.num_warps != 8)
+            fail_msg("row %zu: %d x %d x %d, %d stages", i, c.block_m, c.block_n, c.block_k, c.num_stages);
+        /* all that TMA can move of these problems */
+        const unsigned gathers = p.fusions & GG_PERMUTE_X ? (unsigned)GG_TMA_LOAD_X : 0u;
+        if (p.op == GG_FORWARD)
+            assert_int_equal(c.tma,
+                             (GG_TMA_LOAD_W | GG_TMA_LOAD_X | GG_TMA_STORE) &
+                                 ~(gathers | (p.fusions & GG_PERMUTE_Y ? (unsigned)GG_TMA_STORE : 0u)));
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refusals),
@@ -181,6 +325,9 @@ int main(void) {
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_identity_is_free_of_sizes),
         cmocka_unit_test(test_default_and_candidates_are_legal),
+        cmocka_unit_test(test_wgmma_asks_for_what_it_uses),
+        cmocka_unit_test(test_wgmma_stores_by_warps_where_tma_loads),
+        cmocka_unit_test(test_wgmma_defaults),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,7 +22,7 @@ static const struct shape {
     {4, 272, 72, 2, 150, {131, 0, 160, 9}},
     {2, 80, 392, 4, 65, {260, 0}},
 };
-enum { SHAPES = sizeof shapes / sizeof *shapes, FLAG_SETS = 8, TILES = 12, POISON = 0x7ffd };
+enum { SHAPES = sizeof shapes / sizeof *shapes, FLAG_SETS = 8, TILES = 12, POISON = 0x7ffd, WHAT = 512 };
 
 typedef struct world {
     gg_context *context;
@@ -79,10 +79,8 @@ static gg_problem problem_of(const world *w, unsigned fusions) {
                         .T = s->T};
 }
 
-static void launch(world *w, const gg_problem *problem, const gg_config *config, const gg_tensors *tensors) {
-    if (gg_forward(w->context, problem, config, tensors, NULL) || gg_synchronize(w->context))
-        fail_msg("fusions %u, tile %d x %d, %d warps, tma %u: %s", problem->fusions, config->block_m,
-                 config->block_n, config->num_warps, config->tma, gg_error(w->context));
+static bool launch(world *w, const gg_problem *problem, const gg_config *config, const gg_tensors *tensors) {
+    return !gg_forward(w->context, problem, config, tensors, NULL) && !gg_synchronize(w->context);
 }
 
 static void place(world *w) {
@@ -124,7 +122,7 @@ static void expect(world *w, unsigned fusions) {
     gg_tensors tensors = w->tensors;
     char macros[16];
     tensors.y = w->first;
-    launch(w, &problem, &plain, &tensors);
+    if (!launch(w, &problem, &plain, &tensors)) fail_msg("the GEMM alone: %s", gg_error(w->context));
     snprintf(macros, sizeof macros, "DTYPE=%d", (int)w->dtype);
     const gg_source source = {.files = gg_embedded_sources, .root = "silu.cu", .macros = macros};
     const silu_params params = {.gate_up = w->first,
@@ -142,18 +140,22 @@ static void expect(world *w, unsigned fusions) {
     assert_int_equal(gg_download(w->context, w->expected, w->tensors.activation, w->M * N), GG_OK);
 }
 
-static void compare(world *w, const char *name, const void *device, const uint16_t *expected, size_t cols,
-                    const gg_problem *problem, const gg_config *c) {
+/* Whether all bits are as expected; else `what` says which is not. */
+static bool compare(world *w, const char *name, const void *device, const uint16_t *expected, size_t cols,
+                    char what[WHAT]) {
     assert_int_equal(gg_download(w->context, w->got, device, w->M * cols * 2), GG_OK);
     for (size_t i = 0; i < w->M * cols; i++)
-        if (w->got[i] != expected[i])
-            fail_msg("fusions %u, tile %d x %d, %d warps, tma %u: %s [%zu, %zu] is %04x, expected %04x",
-                     problem->fusions, c->block_m, c->block_n, c->num_warps, c->tma, name, i / cols, i % cols,
-                     w->got[i], expected[i]);
+        if (w->got[i] != expected[i]) {
+            snprintf(what, WHAT, "%s [%zu, %zu] is %04x, expected %04x", name, i / cols, i % cols, w->got[i],
+                     expected[i]);
+            return false;
+        }
+    return true;
 }
 
-/* Bits of `flags`: gather, keep gate and up, store by TMA. False: the planner refuses the tile. */
-static bool check(world *w, gg_config config, unsigned flags) {
+/* Bits of `flags`: gather, keep gate and up, store by TMA. Refused: the planner takes no such tile. */
+typedef enum verdict { REFUSED, RIGHT, WRONG } verdict;
+static verdict check(world *w, gg_config config, unsigned flags, char what[WHAT]) {
     const bool keep = flags & 2;
     const unsigned permute_x = flags & 1 ? GG_PERMUTE_X : 0u;
     const gg_problem problem = problem_of(w, permute_x | GG_FUSE_SILU | (keep ? GG_KEEP_FIRST : 0u));
@@ -162,14 +164,18 @@ static bool check(world *w, gg_config config, unsigned flags) {
     gg_plan plan;
     char reason[GG_REASON_SIZE];
     config.tma = GG_TMA_LOAD_W | (permute_x ? 0u : GG_TMA_LOAD_X) | (flags & 4 ? GG_TMA_STORE : 0u);
-    if (gg_plan_make(&problem, &config, gg_get_device(w->context), &plan, reason)) return false;
+    if (gg_plan_make(&problem, &config, gg_get_device(w->context), &plan, reason)) return REFUSED;
     if (!keep) tensors.y = NULL;
     poison(w, w->tensors.y, w->M * N);
     poison(w, w->tensors.activation, w->M * N / 2);
-    launch(w, &problem, &config, &tensors);
-    compare(w, "activation", w->tensors.activation, w->expected, N / 2, &problem, &config);
-    if (keep) compare(w, "first", w->tensors.y, w->expected_first, N, &problem, &config);
-    return true;
+    if (!launch(w, &problem, &config, &tensors)) {
+        snprintf(what, WHAT, "%s", gg_error(w->context));
+        return WRONG;
+    }
+    return compare(w, "activation", w->tensors.activation, w->expected, N / 2, what) &&
+                   (!keep || compare(w, "first", w->tensors.y, w->expected_first, N, what))
+               ? RIGHT
+               : WRONG;
 }
 
 static void every_tile_gives_the_same_bits(void **state) {
@@ -201,15 +207,92 @@ static void every_tile_gives_the_same_bits(void **state) {
                             if (!all && (turn / 2 % (2 * SHAPES) != s * 2 + (int)gathers ||
                                          turn / 8 % 2 != (int)(flags / 2 ^ flags / 4) % 2))
                                 continue;
-                            const bool fits = check(&w, config, flags);
-                            checked += fits;
-                            refused += !fits;
+                            char what[WHAT];
+                            const verdict got = check(&w, config, flags, what);
+                            if (got == WRONG)
+                                fail_msg("tile %d x %d, %d warps, flags %u: %s", rows, cols, warps, flags,
+                                         what);
+                            checked += got == RIGHT;
+                            refused += got == REFUSED;
                         }
             clear(&w);
         }
     gg_close(w.context);
     print_message("%d kernels, %d refused\n", checked, refused);
     assert_int_equal(checked, all ? TILES * FLAG_SETS * SHAPES : TILES * 2);
+}
+
+/* `source` with its only occurrence of `find` replaced. */
+static char *patched(const char *source, const char *find, const char *replace) {
+    const char *at = strstr(source, find);
+    if (!at || strstr(at + 1, find)) fail_msg("text not found once (adapt the row): '%s'", find);
+    char *text = malloc(strlen(source) + strlen(replace) + 1);
+    sprintf(text, "%.*s%s%s", (int)(at - source), source, replace, at + strlen(find));
+    return text;
+}
+
+/* The second buffer of a piece, for gate and up, and batches of such pieces. */
+static void wrong_places_of_gate_and_up_are_seen(void **state) {
+    enum { KEEP = 2, BY_TMA = 4 };
+    static const struct {
+        const char *file, *find, *replace;
+        unsigned flags;
+        int rows, cols, stages;
+    } seeded[] = {
+        {"wgmma_silu.h", "((tile)-1) * SILU_TILE_BYTES", "((tile)-1) * 0", KEEP, 64, 128, 3},
+        {"wgmma_silu.h", "((tile)-1) * SILU_TILE_BYTES", "((tile)-1) * 0", KEEP | BY_TMA, 128, 64, 3},
+        {"wgmma_silu.h", "(tile) == 0 ? 0 : PIECE_BYTES +", "(tile) == 0 ? 0 :", KEEP, 64, 64, 3},
+        {"wgmma_silu.h", "RAGGED_BACK, staged + SILU_TILE_OFFSET(tile));", "RAGGED_BACK, staged);",
+         KEEP | BY_TMA, 64, 64, 3},
+        {"wgmma_silu.h", "from + tile - 1", "from + 2 - tile", KEEP | BY_TMA, 64, 128, 3},
+        {"wgmma_silu.h", "i32 from = (rows->from - RAGGED_BACK) * 2 + RAGGED_BACK;", "i32 from = rows->from;",
+         KEEP | BY_TMA, 64, 64, 3},
+        {"wgmma_silu.h", "(p->first + (tile - 1) * cols + col)", "(p->first + (2 - tile) * cols + col)", KEEP,
+         64, 64, 3},
+        {"wgmma_silu.h", "(tile == 0 ? 2 : 4)", "2", KEEP, 64, 64, 3},
+        {"wgmma_silu.h", "i += STORER_THREADS)", "i += GROUP_THREADS)", KEEP, 64, 64, 3},
+        {"wgmma_tile.h", "#define PIECE_BUFFERS (SILU == 2 ? 2 : 1)", "#define PIECE_BUFFERS 1", KEEP, 128,
+         128, 3},
+        {"wgmma_tile.h", "#define BATCH_BYTES (BATCH * PIECE_BUFFERS * PIECE_BYTES)",
+         "#define BATCH_BYTES (BATCH * PIECE_BYTES)", KEEP, 128, 128, 3},
+        {"wgmma_output.h", "(u32)(i * PIECE_BUFFERS * PIECE_BYTES);", "(u32)(i * PIECE_BYTES);", KEEP, 256,
+         128, 3},
+        /* one piece at a time: four batches */
+        {"wgmma_output.h", "out->values[i - SLOTS * BATCH], i - b", "out->values[i - b * BATCH], i - b", KEEP,
+         256, 128, 4},
+        {"wgmma_output.h", "for (int i = FIRST_BATCHES; i < BATCHES; i++)",
+         "for (int i = FIRST_BATCHES; i < BATCHES && i < 3; i++)", KEEP, 256, 128, 4},
+    };
+    world w = {.shape = &shapes[0], .dtype = GG_BF16};
+    (void)state;
+    if (gg_open(&w.context, &(gg_options){.backend = "sim"})) fail_msg("%s", gg_error(w.context));
+    place(&w);
+    expect(&w, 0);
+    for (size_t i = 0; i < sizeof seeded / sizeof *seeded; i++) {
+        const gg_config config = {.mainloop = GG_WGMMA,
+                                  .block_m = seeded[i].rows,
+                                  .block_n = seeded[i].cols,
+                                  .block_k = 64,
+                                  .num_warps = seeded[i].cols == 64 ? 4 : 8,
+                                  .num_stages = seeded[i].stages};
+        gg_source_file files[64];
+        char *text = NULL, what[WHAT] = "";
+        int count = 0;
+        while (gg_embedded_sources[count].name) count++;
+        memcpy(files, gg_embedded_sources, (size_t)(count + 1) * sizeof *files);
+        gg_context_use_sources(w.context, NULL, NULL);
+        if (check(&w, config, seeded[i].flags, what) != RIGHT) fail_msg("row %zu, as shipped: %s", i, what);
+        for (int f = 0; f < count; f++)
+            if (!strcmp(files[f].name, seeded[i].file))
+                files[f].text = text = patched(files[f].text, seeded[i].find, seeded[i].replace);
+        gg_context_use_sources(w.context, files, "wgmma.cu");
+        if (check(&w, config, seeded[i].flags, what) != WRONG)
+            fail_msg("row %zu is not seen: '%s'", i, seeded[i].replace);
+        print_message("%s\n", what);
+        free(text);
+    }
+    clear(&w);
+    gg_close(w.context);
 }
 
 /* What cannot be fused is refused, by name. */
@@ -266,6 +349,7 @@ static void others_are_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_tile_gives_the_same_bits),
+                                       cmocka_unit_test(wrong_places_of_gate_and_up_are_seen),
                                        cmocka_unit_test(others_are_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

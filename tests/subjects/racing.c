@@ -8,12 +8,12 @@
 typedef struct racing_params {
     gemm_params gemm;
     float *sums; /* (M, N), zero */
-    i32 shares;
+    i32 shares, topk;
 } racing_params;
 
 static const char text[] =
     "#include \"tile.h\"\n"
-    "typedef struct racing_params { gemm_params gemm; float *sums; i32 shares; } racing_params;\n"
+    "typedef struct racing_params { gemm_params gemm; float *sums; i32 shares, topk; } racing_params;\n"
     "DEVICE void add(float *sum, float value) {\n"
     "#ifdef __CUDACC__\n"
     "    atomicAdd(sum, value);\n"
@@ -30,7 +30,8 @@ static const char text[] =
     "        for (i64 i = threadIdx.x; i < g->M * g->N; i += 256) {\n"
     "            i64 row = i / g->N, col = i % g->N;\n"
     "            while (row >= first + g->m_sizes[expert]) first += g->m_sizes[expert++];\n"
-    "            const u16 *a = g->a + gathered_row(g, A_GATHER, row) * g->K;\n"
+    "            i64 from = look_up(g, A_GATHER, row);\n"
+    "            const u16 *a = g->a + (A_GATHER == GATHER_TOKEN ? from / p.topk : from) * g->K;\n"
     "            const u16 *w = g->b + ((i64)expert * g->N + col) * g->K;\n"
     "            float sum = 0.0f;\n"
     "            for (i64 k = begin; k < end; k++)\n"
@@ -87,10 +88,10 @@ static gg_status racing_launch(gg_context *context, const gg_problem *problem, c
                                            .E = problem->E,
                                            .N = problem->N,
                                            .K = problem->K,
-                                           .topk = problem->topk,
                                            .M = problem->T * problem->topk},
                                   .sums = sums.memory,
-                                  .shares = 16};
+                                  .shares = 16,
+                                  .topk = problem->topk};
     status = own_launch(context, text, "add_shares", plan.macros, BLOCKS, 256, &params, sizeof params, stream,
                         error);
     if (status) return status;
