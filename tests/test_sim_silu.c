@@ -14,6 +14,7 @@
 #include "backend/backend.h"
 #include "device/params.h"
 #include "device/moe_params.h"
+#include "patched.h"
 
 /* Tails of columns and of the reduction; an expert without rows, of more than a tile, of few. N is 2I. */
 static const struct shape {
@@ -220,15 +221,6 @@ static void every_tile_gives_the_same_bits(void **state) {
     gg_close(w.context);
     print_message("%d kernels, %d refused\n", checked, refused);
     assert_int_equal(checked, all ? TILES * FLAG_SETS * SHAPES : TILES * 2);
-}
-
-/* `source` with its only occurrence of `find` replaced. */
-static char *patched(const char *source, const char *find, const char *replace) {
-    const char *at = strstr(source, find);
-    if (!at || strstr(at + 1, find)) fail_msg("text not found once (adapt the row): '%s'", find);
-    char *text = malloc(strlen(source) + strlen(replace) + 1);
-    sprintf(text, "%.*s%s%s", (int)(at - source), source, replace, at + strlen(find));
-    return text;
 }
 
 /* The second buffer of a piece, for gate and up, and batches of such pieces. */

@@ -3,6 +3,7 @@
 #include "sim_fixture.h"
 
 #include "device/params.h"
+#include "patched.h"
 
 typedef struct walk_params { /* as in tests/sim/walk.cu */
     gemm_params gemm;
@@ -104,15 +105,6 @@ static void every_tile_is_dealt_out_once(void **state) {
                 fail_msg("%s: %s", macros, b.backend->error);
         }
     bench_close(&b);
-}
-
-/* `source` with its only occurrence of `find` replaced. */
-static char *patched(const char *source, const char *find, const char *replace) {
-    const char *at = strstr(source, find);
-    if (!at || strstr(at + 1, find)) fail_msg("text not found once (adapt the row): '%s'", find);
-    char *text = malloc(strlen(source) + strlen(replace) + 1);
-    sprintf(text, "%.*s%s%s", (int)(at - source), source, replace, at + strlen(find));
-    return text;
 }
 
 static void wrong_walks_are_seen(void **state) {
