@@ -63,7 +63,7 @@ gg_status gg_open_on(gg_context **out, const gg_backend_ops *ops, const gg_optio
     context->debug = options->debug;
     context->overlaps = true;
     context->target = ops->target(context->backend);
-    return GG_OK;
+    return gg_counters_open(context, ops->stream_id ? GG_COUNTERS : 1);
 }
 
 gg_status gg_open(gg_context **out, const gg_options *options) {
@@ -89,6 +89,7 @@ void gg_close(gg_context *context) {
     if (!context) return;
     gg_forget_configs(context);
     free(context->kernels.slots);
+    gg_counters_close(context);
     if (context->backend) context->backend->ops->close(context->backend);
     free(context);
 }

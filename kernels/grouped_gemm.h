@@ -141,6 +141,7 @@ typedef struct gg_plan {
     uint32_t box_rows[3];    /* rows of a TMA box at most: of the operands a and b, of the output */
     uint32_t short_box_rows; /* of a second map of a and b; 0: there is none */
     bool ragged_loads, ragged_stores; /* maps of a and b, of the output, that cut boxes at any row */
+    bool draws_tiles;                 /* blocks draw their tiles from a counter of the context's */
     bool empty;                       /* no rows: nothing to launch (dW still zeroes its output) */
 } gg_plan;
 
@@ -161,7 +162,12 @@ gg_config gg_default_config(const gg_problem *problem, const gg_device *device);
 size_t gg_candidate_configs(const gg_problem *problem, const gg_device *device, gg_config *configs,
                             size_t capacity);
 
-/* --- running --- */
+/* --- running ---
+ *
+ * Launches of one context may run at the same time on several streams, and so may graphs captured from them, but not two
+ * instances of one capture. Each stream and each capture has a counter in device memory for that, of 32768; streams give
+ * theirs back in gg_synchronize, a capture when its graph and all instances of it are destroyed. A launch that finds none waits
+ * for the device, or, captured or where all are captures', fails with GG_ERR_MEMORY. */
 
 typedef struct gg_context
     gg_context;          /* a device, its compiled kernels, and the tuned configs; one thread at a time */

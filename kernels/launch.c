@@ -140,8 +140,9 @@ static size_t tensor_bytes(const gg_problem *p, int which) {
 }
 
 /* All that the kernel may touch. */
-enum { ROUTING = 3, BUFFERS = OPERANDS + ROUTING };
-static size_t list_buffers(const gg_problem *p, const gg_tensors *tensors, gg_buffer buffers[BUFFERS]) {
+enum { ROUTING = 3, BUFFERS = OPERANDS + ROUTING + 1 };
+static size_t list_buffers(const gg_problem *p, const gg_tensors *tensors, const uint32_t *drawn,
+                           gg_buffer buffers[BUFFERS]) {
     const size_t M = (size_t)(p->T * p->topk);
     size_t count = 0;
     for (int i = 0; i < operand_count(p); i++) {
@@ -155,6 +156,7 @@ static size_t list_buffers(const gg_problem *p, const gg_tensors *tensors, gg_bu
         buffers[count++] = (gg_buffer){"gather_indices", tensors->gather_indices, M * 4, GG_BUFFER_IN};
     if (p->fusions & GG_FUSE_MUL_POST)
         buffers[count++] = (gg_buffer){"topk_weights", tensors->topk_weights, M * 4, GG_BUFFER_IN};
+    if (drawn) buffers[count++] = (gg_buffer){"tile counter", drawn, sizeof *drawn, GG_BUFFER_INOUT};
     return count;
 }
 
@@ -225,6 +227,7 @@ static gg_status launch(gg_context *context, const gg_plan *plan, const gg_tenso
     gg_source source = gg_plan_source(plan, context->debug);
     gg_context_patch(context, &source);
     if ((status = gg_context_kernel(context, &source, plan->entry, &kernel))) return status;
+    if (plan->draws_tiles && (status = gg_counters_take(context, stream, &params.drawn))) return status;
     snprintf(label, sizeof label, "%s %s", plan->source, plan->macros);
     gg_buffer buffers[BUFFERS];
     gg_launch_spec spec = {
@@ -237,9 +240,12 @@ static gg_status launch(gg_context *context, const gg_plan *plan, const gg_tenso
         .waits = true,
         .overlaps = overlaps,
         .buffers = buffers,
-        .buffer_count = list_buffers(p, tensors, buffers),
+        .buffer_count = list_buffers(p, tensors, params.drawn, buffers),
     };
-    return gg_fail_backend(context, ops->launch(backend, kernel, &spec, stream), gg_op_name(p->op));
+    status = gg_fail_backend(context, ops->launch(backend, kernel, &spec, stream), gg_op_name(p->op));
+    /* a simulated launch may end in the middle */
+    if (status && params.drawn) ops->fill(backend, params.drawn, 0, sizeof *params.drawn, stream);
+    return status;
 }
 
 gg_status gg_launch(gg_context *context, const gg_plan *plan, const gg_tensors *tensors, gg_stream stream) {

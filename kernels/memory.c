@@ -18,5 +18,7 @@ gg_status gg_download(gg_context *context, void *dst, const void *device_src, si
 }
 
 gg_status gg_synchronize(gg_context *context) {
-    return gg_fail_backend(context, context->backend->ops->synchronize(context->backend), "synchronize");
+    gg_status status = context->backend->ops->synchronize(context->backend);
+    if (!status) gg_counters_take_back(&context->counters, true);
+    return gg_fail_backend(context, status, "synchronize");
 }

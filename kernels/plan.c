@@ -287,6 +287,7 @@ static gg_status plan_wgmma(const gg_problem *p, const gg_config *c, const gg_de
     plan->short_box_rows = WGMMA_SHORT_BOX;
     plan->ragged_loads = p->op == GG_DW;
     plan->ragged_stores = p->op != GG_DW;
+    plan->draws_tiles = true;
     plan->grid = (uint32_t)min64(most_tiles(p, rows, cols), device->sm_count);
     return GG_OK;
 }

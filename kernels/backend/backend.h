@@ -101,6 +101,9 @@ typedef struct gg_backend_ops {
     void (*stream_free)(gg_backend *, gg_stream);
     /* What is enqueued on `then` from now on waits for what is on `first`. NULL: streams run in the order of launches. */
     gg_status (*stream_order)(gg_backend *, gg_stream first, gg_stream then);
+    /* A stream's identity, which no other has or will have, and that of what is being captured of it, 0 if nothing is. NULL: streams
+     * run in the order of launches. */
+    gg_status (*stream_id)(gg_backend *, gg_stream, uint64_t *id, uint64_t *capture);
     gg_status (*flush_cache)(gg_backend *); /* evicts L2, for cold timings */
     /* device time of whatever is enqueued on the default stream between the two calls, milliseconds */
     gg_status (*timer_start)(gg_backend *);
@@ -111,6 +114,9 @@ typedef struct gg_backend_ops {
     gg_status (*capture_end)(gg_backend *, gg_stream, gg_graph **out);
     gg_status (*graph_launch)(gg_backend *, gg_graph *, gg_stream);
     void (*graph_free)(gg_backend *, gg_graph *);
+    /* `release` is called once, from any thread, when what is being captured of the stream runs no more and cannot be launched: its
+     * graph and all instances are gone; also when this fails. NULL where captures have no identity. */
+    gg_status (*graph_holds)(gg_backend *, gg_stream, void (*release)(void *), void *data);
     /* Marks in a stream, so that many launches are timed without a wait between them. NULL: no events. */
     gg_status (*event_new)(gg_backend *, gg_event **out);
     void (*event_free)(gg_backend *, gg_event *);

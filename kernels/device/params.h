@@ -33,6 +33,7 @@ typedef struct gemm_params {
     const i32 *m_sizes;        /* (E) */
     const i32 *gather_indices; /* (M) or NULL */
     const float *topk_weights; /* (M) slot order or NULL */
+    u32 *drawn;                /* of wgmma: tiles drawn from it so far; 0 before and after a launch */
     i32 E, N, K;
     u32 topk_reciprocal, topk_shift; /* slot / topk is slot * topk_reciprocal >> topk_shift */
     i64 M;

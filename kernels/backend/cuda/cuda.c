@@ -453,6 +453,20 @@ static gg_status cuda_stream_order(gg_backend *backend, gg_stream first, gg_stre
     return check(b, result, GG_ERR_LAUNCH, "cannot order two streams");
 }
 
+static gg_status cuda_stream_id(gg_backend *backend, gg_stream stream, uint64_t *id, uint64_t *capture) {
+    cuda_backend *b = self_of(backend);
+    unsigned long long number = 0;
+    uint64_t captured = 0;
+    int capturing = 0;
+    gg_status status = enter(b);
+    if (status) return status;
+    cuda_result result = b->api.stream_get_id(stream, &number);
+    if (!result) result = b->api.capture_get_info(stream, &capturing, &captured, NULL, NULL, NULL);
+    *id = number;
+    *capture = capturing == CU_STREAM_CAPTURE_STATUS_ACTIVE ? captured : 0;
+    return check(b, result, GG_ERR_LAUNCH, "cannot tell which stream this is");
+}
+
 /* --- graphs --- */
 
 /* Relaxed: a kernel may be loaded while its first launch is captured. */
@@ -492,6 +506,30 @@ static gg_status cuda_graph_launch(gg_backend *backend, gg_graph *graph, gg_stre
 static void cuda_graph_free(gg_backend *backend, gg_graph *graph) {
     cuda_backend *b = self_of(backend);
     if (graph && !enter(b)) b->api.graph_exec_destroy((cuda_graph_exec)graph);
+}
+
+/* By an object that the graph owns, and its copies and instances; where one is destroyed while it runs, until it has run. */
+static gg_status cuda_graph_holds(gg_backend *backend, gg_stream stream, void (*release)(void *),
+                                  void *data) {
+    cuda_backend *b = self_of(backend);
+    cuda_graph graph = NULL;
+    cuda_user_object object = NULL;
+    uint64_t capture;
+    int capturing;
+    gg_status status = enter(b);
+    if (status) {
+        release(data);
+        return status;
+    }
+    cuda_result result = b->api.capture_get_info(stream, &capturing, &capture, &graph, NULL, NULL);
+    if (!result)
+        result = b->api.user_object_create(&object, data, release, 1, CU_USER_OBJECT_NO_DESTRUCTOR_SYNC);
+    if (result) {
+        release(data);
+    } else if ((result = b->api.graph_retain_object(graph, object, 1, CU_GRAPH_USER_OBJECT_MOVE))) {
+        b->api.user_object_release(object, 1);
+    }
+    return check(b, result, GG_ERR_LAUNCH, "cannot tie memory to a captured graph");
 }
 
 /* --- time --- */
@@ -566,6 +604,7 @@ const gg_backend_ops gg_cuda_backend = {
     .stream_new = cuda_stream_new,
     .stream_order = cuda_stream_order,
     .stream_free = cuda_stream_free,
+    .stream_id = cuda_stream_id,
     .flush_cache = cuda_flush_cache,
     .timer_start = cuda_timer_start,
     .timer_stop = cuda_timer_stop,
@@ -573,6 +612,7 @@ const gg_backend_ops gg_cuda_backend = {
     .capture_end = cuda_capture_end,
     .graph_launch = cuda_graph_launch,
     .graph_free = cuda_graph_free,
+    .graph_holds = cuda_graph_holds,
     .event_new = cuda_event_new,
     .event_free = cuda_event_free,
     .event_record = cuda_event_record,

@@ -16,6 +16,7 @@ typedef struct CUstream_st *cuda_stream;
 typedef struct CUevent_st *cuda_event;
 typedef struct CUgraph_st *cuda_graph;
 typedef struct CUgraphExec_st *cuda_graph_exec;
+typedef struct CUuserObject_st *cuda_user_object;
 typedef struct _nvrtcProgram *nvrtc_program;
 
 /* Values of the interface, under the names of cuda.h. */
@@ -25,6 +26,9 @@ enum {
     CU_EVENT_DEFAULT = 0,
     CU_EVENT_DISABLE_TIMING = 2,
     CU_STREAM_CAPTURE_MODE_RELAXED = 2,
+    CU_STREAM_CAPTURE_STATUS_ACTIVE = 1,
+    CU_USER_OBJECT_NO_DESTRUCTOR_SYNC = 1,
+    CU_GRAPH_USER_OBJECT_MOVE = 1,
     CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES = 8,
     CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT = 16,
     CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR = 39,
@@ -94,6 +98,14 @@ typedef struct cuda_launch_config { /* CUlaunchConfig */
     X(cuda_result, stream_destroy, "cuStreamDestroy_v2", (cuda_stream))                                      \
     X(cuda_result, stream_synchronize, "cuStreamSynchronize", (cuda_stream))                                 \
     X(cuda_result, stream_wait_event, "cuStreamWaitEvent", (cuda_stream, cuda_event, unsigned flags))        \
+    X(cuda_result, stream_get_id, "cuStreamGetId", (cuda_stream, unsigned long long *id))                   \
+    X(cuda_result, capture_get_info, "cuStreamGetCaptureInfo_v2",                                            \
+      (cuda_stream, int *status, uint64_t *id, cuda_graph *, const void **dependencies, size_t *count))      \
+    X(cuda_result, user_object_create, "cuUserObjectCreate",                                                 \
+      (cuda_user_object *, void *data, void (*destroy)(void *), unsigned references, unsigned flags))        \
+    X(cuda_result, user_object_release, "cuUserObjectRelease", (cuda_user_object, unsigned references))      \
+    X(cuda_result, graph_retain_object, "cuGraphRetainUserObject",                                           \
+      (cuda_graph, cuda_user_object, unsigned references, unsigned flags))                                   \
     X(cuda_result, capture_begin, "cuStreamBeginCapture_v2", (cuda_stream, int mode))                        \
     X(cuda_result, capture_end, "cuStreamEndCapture", (cuda_stream, cuda_graph *))                           \
     X(cuda_result, graph_instantiate, "cuGraphInstantiateWithFlags",                                         \
