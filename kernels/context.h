@@ -45,7 +45,7 @@ struct gg_context {
     void *step_data;
     gg_map kernels; /* gg_kernel, owned by the backend */
     gg_counters counters;
-    gg_map tuned;   /* malloc'ed gg_config: what a NULL config resolved to, by problem */
+    gg_map tuned; /* malloc'ed gg_config: what a NULL config resolved to, by problem */
     char cache_dir[GG_PATH_SIZE];
     char error[GG_ERROR_SIZE];
 };

@@ -15,7 +15,7 @@
 #include "context.h"
 #include "device/params.h"
 
-enum { FAKE_RECORDS = 16, FAKE_PARAMS = 1024, FAKE_LABEL = 512 };
+enum { FAKE_RECORDS = 16, FAKE_PARAMS = 1024, FAKE_LABEL = 512, FAKE_BUFFERS = 12 };
 
 /* What was asked for, beyond FAKE_RECORDS only counted, and how to answer. */
 typedef struct fake {
@@ -24,6 +24,7 @@ typedef struct fake {
     struct {
         char label[FAKE_LABEL];
         gg_launch_spec spec;
+        gg_buffer buffers[FAKE_BUFFERS];
         _Alignas(64) unsigned char params[FAKE_PARAMS];
     } launches[FAKE_RECORDS];
     gg_tensor_map_spec maps[FAKE_RECORDS];
@@ -32,16 +33,23 @@ typedef struct fake {
         uint32_t word;
         size_t bytes;
     } fills[FAKE_RECORDS];
+    struct {
+        void (*release)(void *);
+        void *data;
+    } graphs[FAKE_RECORDS]; /* what each holds; destroyed with the backend unless before */
+    int num_graphs, num_waits, allocated;
+    uint64_t made_again,
+        capture; /* how often streams were, at the same addresses; what is being captured of all */
     int num_launches, num_maps, num_fills, num_loads, num_flushes;
     char newest[FAKE_LABEL]; /* label of the newest launch */
-    gg_status launch_status, map_status, synchronize_status;
+    gg_status launch_status, map_status, synchronize_status, alloc_status, stream_status, graph_status;
     float (*milliseconds)(struct fake *); /* what the timer reads */
     int num_timings;
     char favourite[GG_MACROS_SIZE]; /* for the timer */
 } fake;
 
 static gg_status fake_open(gg_backend **out, int device, char error[GG_ERROR_SIZE]);
-static void fake_close(gg_backend *backend) { free(backend); }
+static void fake_close(gg_backend *backend);
 static const gg_device *fake_device(const gg_backend *backend) { return &((const fake *)backend)->device; }
 static gg_target fake_target(const gg_backend *backend) {
     (void)backend;
@@ -67,6 +75,10 @@ static gg_status fake_launch(gg_backend *backend, gg_kernel *kernel, const gg_la
         snprintf(f->launches[at].label, FAKE_LABEL, "%s", spec->label);
         memcpy(f->launches[at].params, spec->params, spec->params_bytes);
         f->launches[at].spec = *spec;
+        assert_true(spec->buffer_count <= FAKE_BUFFERS);
+        if (spec->buffer_count)
+            memcpy(f->launches[at].buffers, spec->buffers, spec->buffer_count * sizeof *spec->buffers);
+        f->launches[at].spec.buffers = f->launches[at].buffers;
     }
     if (f->launch_status) snprintf(backend->error, sizeof backend->error, "made-up launch fault");
     return f->launch_status;
@@ -94,8 +106,57 @@ static gg_status fake_fill(gg_backend *backend, void *dst, uint32_t word, size_t
 
 static gg_status fake_synchronize(gg_backend *backend) {
     fake *f = (fake *)backend;
+    f->num_waits++;
     if (f->synchronize_status) snprintf(backend->error, sizeof backend->error, "made-up device fault");
     return f->synchronize_status;
+}
+
+/* Memory is the host's. */
+static gg_status fake_alloc(gg_backend *backend, size_t bytes, void **out) {
+    fake *f = (fake *)backend;
+    *out = NULL;
+    if (f->alloc_status) {
+        snprintf(backend->error, sizeof backend->error, "made-up lack of %zu bytes", bytes);
+        return f->alloc_status;
+    }
+    *out = aligned_alloc(256, (bytes + 255) / 256 * 256);
+    memset(*out, 0xaa, bytes);
+    f->allocated++;
+    return GG_OK;
+}
+
+static void fake_free(gg_backend *backend, void *memory) {
+    ((fake *)backend)->allocated -= memory != NULL;
+    free(memory);
+}
+
+static gg_status fake_upload(gg_backend *backend, void *dst, const void *src, size_t bytes) {
+    (void)backend;
+    memcpy(dst, src, bytes);
+    return GG_OK;
+}
+
+static gg_status fake_stream_id(gg_backend *backend, gg_stream stream, uint64_t *id, uint64_t *capture) {
+    const fake *f = (fake *)backend;
+    *id = (uintptr_t)stream + 1000 * f->made_again;
+    *capture = f->capture;
+    if (f->stream_status) snprintf(backend->error, sizeof backend->error, "made-up stream fault");
+    return f->stream_status;
+}
+
+static gg_status fake_graph_holds(gg_backend *backend, gg_stream stream, void (*release)(void *),
+                                  void *data) {
+    fake *f = (fake *)backend;
+    (void)stream;
+    if (f->graph_status) {
+        snprintf(backend->error, sizeof backend->error, "made-up graph fault");
+        release(data);
+        return f->graph_status;
+    }
+    assert_true(f->num_graphs < FAKE_RECORDS);
+    f->graphs[f->num_graphs].release = release;
+    f->graphs[f->num_graphs++].data = data;
+    return GG_OK;
 }
 
 static gg_status fake_flush_cache(gg_backend *backend) {
@@ -121,15 +182,31 @@ static const gg_backend_ops fake_ops = {
     .close = fake_close,
     .device = fake_device,
     .target = fake_target,
+    .alloc = fake_alloc,
+    .free = fake_free,
+    .upload = fake_upload,
     .fill = fake_fill,
     .load = fake_load,
     .tensor_map = fake_tensor_map,
     .launch = fake_launch,
     .synchronize = fake_synchronize,
+    .stream_id = fake_stream_id,
+    .graph_holds = fake_graph_holds,
     .flush_cache = fake_flush_cache,
     .timer_start = fake_timer_start,
     .timer_stop = fake_timer_stop,
 };
+
+static void fake_destroy_graph(fake *f, int at) {
+    if (f->graphs[at].release) f->graphs[at].release(f->graphs[at].data);
+    f->graphs[at].release = NULL;
+}
+
+static void fake_close(gg_backend *backend) {
+    fake *f = (fake *)backend;
+    for (int i = 0; i < f->num_graphs; i++) fake_destroy_graph(f, i);
+    free(f);
+}
 
 static gg_status fake_open(gg_backend **out, int device, char error[GG_ERROR_SIZE]) {
     if (device) {

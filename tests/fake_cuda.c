@@ -1,6 +1,7 @@
 /* fake_cuda.c: a made-up libcuda.so.1 whose device memory is the host's: it lets the cuda backend be tested
  * where there is no GPU. Device kernels do not run, and fills and copies of more than a mebibyte are not made; a clock
  * advances with what is asked for. */
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -156,6 +157,7 @@ int cuTensorMapEncodeTiled(void *map, int type, uint32_t rank, void *base, const
 }
 int cuStreamCreate(void **stream, unsigned flags) {
     S.streams++;
+    S.stream_id++;
     S.stream_flags = flags;
     return *stream = &S.streams, 0;
 }
@@ -163,8 +165,60 @@ int cuStreamDestroy_v2(void *stream) {
     return S.streams--, stream == &S.streams ? 0 : CUDA_ERROR_INVALID_VALUE;
 }
 int cuStreamSynchronize(void *stream) { return S.waits_of_streams += !stream, 0; }
+/* Streams all have one address. */
+int cuStreamGetId(void *stream, unsigned long long *id) {
+    *id = stream == &S.streams ? 1000000 + S.stream_id : (uintptr_t)stream;
+    return S.stream_fault;
+}
+int cuStreamGetCaptureInfo_v2(void *stream, int *status, uint64_t *id, void **graph, const void **nodes,
+                              size_t *count) {
+    *status = S.capturing && stream == S.capturing;
+    *id = *status ? S.capture_id : 0xbad;
+    if (graph) *graph = *status ? &S.graphs : NULL;
+    return nodes || count ? CUDA_ERROR_INVALID_VALUE : 0;
+}
+
+/* Objects of graphs: there is one graph at a time, and one instance. */
+enum { OBJECTS = 4 };
+static struct object {
+    void (*destroy)(void *);
+    void *data;
+    int references;         /* none: a free place */
+    bool in_graph, in_exec; /* which have one each */
+} objects[OBJECTS];
+
+static void let_go(struct object *object, int references) {
+    object->references -= references;
+    if (!references || object->references) return;
+    S.objects--;
+    object->destroy(object->data);
+    *object = (struct object){0};
+}
+static void drop_graph(void) {
+    for (int i = 0; i < OBJECTS; i++) {
+        const int references = objects[i].in_graph;
+        objects[i].in_graph = false;
+        let_go(&objects[i], references);
+    }
+}
+int cuUserObjectCreate(void **out, void *data, void (*destroy)(void *), unsigned references, unsigned flags) {
+    int free_place = 0;
+    if (S.object_fault || flags != 1) return S.object_fault ? S.object_fault : CUDA_ERROR_INVALID_VALUE;
+    while (objects[free_place].references)
+        if (++free_place == OBJECTS) return CUDA_ERROR_INVALID_VALUE;
+    objects[free_place] = (struct object){.destroy = destroy, .data = data, .references = (int)references};
+    S.objects++;
+    return *out = &objects[free_place], 0;
+}
+int cuUserObjectRelease(void *object, unsigned references) { return let_go(object, (int)references), 0; }
+int cuGraphRetainUserObject(void *graph, void *object, unsigned references, unsigned flags) {
+    if (S.retain_fault) return S.retain_fault;
+    ((struct object *)object)->in_graph = true;
+    return graph == &S.graphs && references == 1 && flags == 1 ? 0 : CUDA_ERROR_INVALID_VALUE; /* MOVE */
+}
 int cuStreamBeginCapture_v2(void *stream, int mode) {
-    (void)stream;
+    S.capturing = stream;
+    S.capture_id++;
     S.capture_mode = mode;
     S.captures++;
     return 0;
@@ -172,12 +226,19 @@ int cuStreamBeginCapture_v2(void *stream, int mode) {
 int cuStreamEndCapture(void *stream, void **graph) {
     (void)stream;
     int fault = take_fault();
+    S.capturing = NULL;
+    if (fault) drop_graph();
     S.captures--;
     S.graphs += !fault;
     return *graph = fault ? NULL : &S.graphs, fault;
 }
 int cuGraphInstantiateWithFlags(void **exec, void *graph, unsigned long long flags) {
     S.graph_execs++;
+    for (int i = 0; i < OBJECTS; i++)
+        if (objects[i].in_graph && !objects[i].in_exec) {
+            objects[i].references++;
+            objects[i].in_exec = true;
+        }
     return *exec = &S.graph_execs, graph == &S.graphs && !flags ? 0 : CUDA_ERROR_INVALID_VALUE;
 }
 int cuGraphLaunch(void *exec, void *stream) {
@@ -187,9 +248,17 @@ int cuGraphLaunch(void *exec, void *stream) {
     return exec == &S.graph_execs ? 0 : CUDA_ERROR_INVALID_VALUE;
 }
 int cuGraphExecDestroy(void *exec) {
+    for (int i = 0; i < OBJECTS; i++) {
+        const int references = objects[i].in_exec;
+        objects[i].in_exec = false;
+        let_go(&objects[i], references);
+    }
     return S.graph_execs--, exec == &S.graph_execs ? 0 : CUDA_ERROR_INVALID_VALUE;
 }
-int cuGraphDestroy(void *graph) { return S.graphs--, graph == &S.graphs ? 0 : CUDA_ERROR_INVALID_VALUE; }
+int cuGraphDestroy(void *graph) {
+    drop_graph();
+    return S.graphs--, graph == &S.graphs ? 0 : CUDA_ERROR_INVALID_VALUE;
+}
 int cuEventCreate(void **event, unsigned flags) {
     S.events++;
     return *event = calloc(1, sizeof(float)), flags & ~2u ? CUDA_ERROR_INVALID_VALUE : 0; /* DISABLE_TIMING */

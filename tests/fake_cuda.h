@@ -15,7 +15,9 @@ typedef struct fake_cuda {
     int devices, cc_major, cc_minor, version;
     int next_fault;        /* the next launch, map or load ends so */
     int synchronize_fault; /* every wait ends so */
-    size_t memory;         /* an allocation of more fails */
+    int stream_fault, object_fault,
+        retain_fault; /* so end questions for streams, what gives a graph objects */
+    size_t memory;    /* an allocation of more fails */
     /* questions */
     int allocated, modules, events, streams, contexts; /* alive */
     int entered;                                       /* the context made current */
@@ -31,6 +33,9 @@ typedef struct fake_cuda {
     uint32_t map_rank, map_box[5], map_steps[5];
     uint64_t map_dims[5], map_strides[4];
     unsigned stream_flags;
+    uint64_t stream_id, capture_id; /* newest */
+    void *capturing;                /* the stream */
+    int objects;                    /* alive: of graphs and their instances */
     int capture_mode, captures, graphs, graph_execs, replays;
 } fake_cuda;
 

@@ -312,6 +312,78 @@ static void streams_are_ordered(void **state) {
     assert_int_equal(f->driver->events, events); /* none is left */
 }
 
+static void assert_stream(fixture *f, gg_stream stream, uint64_t id, uint64_t capture) {
+    uint64_t got[2] = {0};
+    assert_int_equal(gg_cuda_backend.stream_id(f->backend, stream, &got[0], &got[1]), GG_OK);
+    assert_true(got[0] == id && got[1] == capture);
+}
+
+static void streams_have_identities(void **state) {
+    fixture *f = *state;
+    const gg_backend_ops *ops = &gg_cuda_backend;
+    uint64_t ids[2][2];
+    gg_stream streams[2];
+    gg_graph *graph;
+    assert_stream(f, NULL, 0, 0);
+    assert_stream(f, (gg_stream)24, 24, 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(ops->stream_new(f->backend, &streams[i]), GG_OK);
+        assert_int_equal(ops->stream_id(f->backend, streams[i], &ids[i][0], &ids[i][1]), GG_OK);
+        ops->stream_free(f->backend, streams[i]);
+    }
+    assert_ptr_equal(streams[0], streams[1]); /* made again at the same address */
+    assert_true(ids[0][0] != ids[1][0]);
+    for (uint64_t i = 1; i <= 2; i++) {
+        assert_int_equal(ops->capture_begin(f->backend, (gg_stream)24), GG_OK);
+        assert_stream(f, (gg_stream)24, 24, i);
+        assert_stream(f, (gg_stream)32, 32, 0);
+        assert_int_equal(ops->capture_end(f->backend, (gg_stream)24, &graph), GG_OK);
+        assert_stream(f, (gg_stream)24, 24, 0);
+        ops->graph_free(f->backend, graph);
+    }
+    f->driver->stream_fault = CUDA_ERROR_INVALID_VALUE;
+    assert_int_equal(ops->stream_id(f->backend, NULL, &ids[0][0], &ids[0][1]), GG_ERR_LAUNCH);
+    assert_non_null(strstr(f->backend->error, "which stream"));
+}
+
+static void count_release(void *count) { ++*(int *)count; }
+
+/* Until the last instance is gone, and the graph; once. */
+static void graphs_hold_what_they_need(void **state) {
+    fixture *f = *state;
+    const gg_backend_ops *ops = &gg_cuda_backend;
+    gg_graph *graph;
+    int released = 0;
+    assert_int_equal(ops->capture_begin(f->backend, (gg_stream)24), GG_OK);
+    assert_int_equal(ops->graph_holds(f->backend, (gg_stream)24, count_release, &released), GG_OK);
+    assert_int_equal(ops->capture_end(f->backend, (gg_stream)24, &graph), GG_OK);
+    assert_int_equal(ops->graph_launch(f->backend, graph, (gg_stream)24), GG_OK);
+    assert_int_equal(released, 0);
+    assert_int_equal(f->driver->objects, 1);
+    ops->graph_free(f->backend, graph);
+    assert_int_equal(released, 1);
+
+    assert_int_equal(ops->capture_begin(f->backend, (gg_stream)24), GG_OK);
+    assert_int_equal(ops->graph_holds(f->backend, (gg_stream)24, count_release, &released), GG_OK);
+    f->driver->next_fault = CUDA_ERROR_INVALID_VALUE;
+    assert_int_equal(ops->capture_end(f->backend, (gg_stream)24, &graph), GG_ERR_LAUNCH);
+    assert_int_equal(released, 2);
+
+    assert_int_equal(ops->capture_begin(f->backend, (gg_stream)24), GG_OK);
+    f->driver->object_fault = CUDA_ERROR_INVALID_VALUE;
+    assert_int_equal(ops->graph_holds(f->backend, (gg_stream)24, count_release, &released), GG_ERR_LAUNCH);
+    assert_int_equal(released, 3);
+    f->driver->object_fault = 0;
+    f->driver->retain_fault = CUDA_ERROR_INVALID_VALUE;
+    assert_int_equal(ops->graph_holds(f->backend, (gg_stream)24, count_release, &released), GG_ERR_LAUNCH);
+    assert_non_null(strstr(f->backend->error, "captured graph"));
+    assert_int_equal(released, 4);
+    assert_int_equal(ops->capture_end(f->backend, (gg_stream)24, &graph), GG_OK);
+    ops->graph_free(f->backend, graph);
+    assert_int_equal(released, 4);
+    assert_int_equal(f->driver->objects, 0);
+}
+
 static void bad_files_are_named(void **state) {
     fixture *f = *state;
     gg_kernel *kernel;
@@ -338,6 +410,8 @@ int main(void) {
         TEST(tensor_maps_are_passed_on),
         TEST(graphs_are_captured_and_replayed),
         TEST(streams_are_ordered),
+        TEST(streams_have_identities),
+        TEST(graphs_hold_what_they_need),
         TEST(bad_files_are_named),
         cmocka_unit_test(closing_gives_everything_back),
         cmocka_unit_test(missing_devices_are_told),

@@ -228,6 +228,22 @@ static void test_wgmma_asks_for_what_it_uses(void **state) {
 }
 
 /* Warps store for the consumers where TMA loads both operands, but in dW only where experts have 128 rows. */
+static void test_wgmma_alone_draws_tiles(void **state) {
+    (void)state;
+    for (gg_mainloop mainloop = 0; mainloop < GG_NUM_MAINLOOPS; mainloop++) {
+        const gg_config c = {.mainloop = mainloop,
+                             .block_m = 64,
+                             .block_n = 64,
+                             .block_k = 64,
+                             .num_warps = 4,
+                             .num_stages = 3};
+        gg_plan out;
+        char reason[GG_REASON_SIZE];
+        assert_int_equal(plan(forward, c, hopper, &out, reason), GG_OK);
+        assert_int_equal(out.draws_tiles, mainloop == GG_WGMMA);
+    }
+}
+
 static void test_wgmma_stores_by_warps_where_tma_loads(void **state) {
     (void)state;
     static const struct {
@@ -326,6 +342,7 @@ int main(void) {
         cmocka_unit_test(test_identity_is_free_of_sizes),
         cmocka_unit_test(test_default_and_candidates_are_legal),
         cmocka_unit_test(test_wgmma_asks_for_what_it_uses),
+        cmocka_unit_test(test_wgmma_alone_draws_tiles),
         cmocka_unit_test(test_wgmma_stores_by_warps_where_tma_loads),
         cmocka_unit_test(test_wgmma_defaults),
     };

@@ -98,7 +98,7 @@ typedef struct cuda_launch_config { /* CUlaunchConfig */
     X(cuda_result, stream_destroy, "cuStreamDestroy_v2", (cuda_stream))                                      \
     X(cuda_result, stream_synchronize, "cuStreamSynchronize", (cuda_stream))                                 \
     X(cuda_result, stream_wait_event, "cuStreamWaitEvent", (cuda_stream, cuda_event, unsigned flags))        \
-    X(cuda_result, stream_get_id, "cuStreamGetId", (cuda_stream, unsigned long long *id))                   \
+    X(cuda_result, stream_get_id, "cuStreamGetId", (cuda_stream, unsigned long long *id))                    \
     X(cuda_result, capture_get_info, "cuStreamGetCaptureInfo_v2",                                            \
       (cuda_stream, int *status, uint64_t *id, cuda_graph *, const void **dependencies, size_t *count))      \
     X(cuda_result, user_object_create, "cuUserObjectCreate",                                                 \
