@@ -165,9 +165,9 @@ size_t gg_candidate_configs(const gg_problem *problem, const gg_device *device, 
 /* --- running ---
  *
  * Launches of one context may run at the same time on several streams, and so may graphs captured from them, but not two
- * instances of one capture. Each stream and each capture has a counter in device memory for that, of 32768; streams give
- * theirs back in gg_synchronize, a capture when its graph and all instances of it are destroyed. A launch that finds none waits
- * for the device, or, captured or where all are captures', fails with GG_ERR_MEMORY. */
+ * instances of one capture. For that each stream and each capture of a stream has one of 32768 counters in device memory. A
+ * stream gives it back in gg_synchronize, a capture when its graph and all instances are destroyed. A launch that finds none
+ * waits for the device; in a capture, or where graphs hold them all, it fails with GG_ERR_MEMORY. */
 
 typedef struct gg_context
     gg_context;          /* a device, its compiled kernels, and the tuned configs; one thread at a time */
