@@ -94,18 +94,21 @@ static gg_tensor_map_spec map_spec(const gg_plan *plan, const struct tensor *t, 
         .strides = {columns * 2, rows * columns * 2},
         .box = {(uint32_t)(block_columns < PANEL_COLUMNS ? block_columns : PANEL_COLUMNS),
                 block_rows < box_rows ? block_rows : box_rows, 1},
+        /* the line beside a panel's is asked for now, where another panel stands there, or by the next step */
+        .single_lines = block_columns > PANEL_COLUMNS,
     };
 }
 
 /* The same so that a box can be cut at any row; rows of `pitch` bytes. See device/params.h. */
 static gg_tensor_map_spec ragged_map_spec(const void *base, uint64_t columns, uint64_t pitch, uint64_t rows,
-                                          uint32_t box_columns, uint32_t box_rows) {
+                                          uint32_t box_columns, uint32_t box_rows, bool single_lines) {
     return (gg_tensor_map_spec){
         .base = base,
         .rank = 4,
         .dims = {columns, RAGGED_ROWS, RAGGED_BACK + rows, RAGGED_BACK + 1},
         .strides = {pitch, pitch, (1ull << 63) / RAGGED_BACK * 2 - pitch},
         .box = {box_columns, box_rows, 1, 1},
+        .single_lines = single_lines,
     };
 }
 
@@ -122,11 +125,12 @@ static gg_tensor_map_spec silu_map_spec(const gg_plan *plan, int which, const vo
         .strides = {K * 2, I * K * 2, GROUP * K * 2, 2 * I * K * 2},
         .box = {PANEL_COLUMNS, GROUP, 2, (uint32_t)plan->config.block_n / (2 * GROUP), 1},
     };
-    gg_tensor_map_spec first = ragged_map_spec(base, I, 2 * I * 2, M, COLUMNS, plan->box_rows[OUT]);
+    gg_tensor_map_spec first = ragged_map_spec(base, I, 2 * I * 2, M, COLUMNS, plan->box_rows[OUT], false);
     first.dims[2] = RAGGED_BACK + 2 * M; /* a row's halves one after the other */
     first.strides[1] /= 2;
     first.strides[2] += first.strides[1]; /* which goes back as far */
-    const gg_tensor_map_spec activation = ragged_map_spec(base, I, I * 2, M, COLUMNS, plan->box_rows[OUT]);
+    const gg_tensor_map_spec activation =
+        ragged_map_spec(base, I, I * 2, M, COLUMNS, plan->box_rows[OUT], false);
     return which == W ? w : which == Y ? first : activation;
 }
 
@@ -210,7 +214,7 @@ static gg_status launch(gg_context *context, const gg_plan *plan, const gg_tenso
         gg_tensor_map_spec spec = map_spec(plan, t, plan->box_rows[i], pointers[i]);
         if (ragged)
             spec = ragged_map_spec(pointers[i], spec.dims[0], spec.strides[0], spec.dims[1], spec.box[0],
-                                   spec.box[1]);
+                                   spec.box[1], spec.single_lines);
         if (p->fusions & GG_FUSE_SILU && which != X) spec = silu_map_spec(plan, which, pointers[i]);
         if ((status = gg_fail_backend(context, ops->tensor_map(backend, &spec, maps[i]), t->name)))
             return status;

@@ -256,12 +256,12 @@ static gg_status plan_wgmma(const gg_problem *p, const gg_config *c, const gg_de
         REFUSE("output tile %dx%d needs %d accumulators a thread with %d warps; at most %d fit in registers",
                rows, cols, acc, w, MAX_ACC);
     if (c->num_stages < 2 || c->num_stages > 8) REFUSE("num_stages is %d; wgmma takes 2 to 8", c->num_stages);
-    /* stages, descriptions of tiles, barriers, of which a consumer has two a buffer; then each consumer's buffers: for a piece at
+    /* stages, descriptions of tiles, two numbers, barriers, of which a consumer has two a buffer; then each consumer's buffers: for a piece at
      * least, for its share and one more at most */
     int64_t share = p_size / (16 * w) * q_size / 64, least = p->fusions & GG_KEEP_FIRST ? 2 : 1;
     int64_t most = (share + 1) * least, piece = w / 4 * WGMMA_PIECE_BYTES;
     int64_t ring = (int64_t)c->num_stages * ((rows + cols) * step * 2 + 16) +
-                   (c->num_stages + 3) * WGMMA_BEGUN_BYTES + w / 4 * most * 16;
+                   (c->num_stages + 3) * WGMMA_BEGUN_BYTES + 8 + w / 4 * most * 16;
     int64_t pieces = min64((device->smem_per_block - ring) / piece, most) / least * least;
     if (pieces < least) pieces = least;
     int64_t smem = ring + pieces * piece;
@@ -269,11 +269,12 @@ static gg_status plan_wgmma(const gg_problem *p, const gg_config *c, const gg_de
         REFUSE("%d stages of this tile need %lld bytes of shared memory; '%s' has %u a block", c->num_stages,
                (long long)smem, device->name, device->smem_per_block);
     add_tile_macros(p, c, 1, plan);
-    /* Where TMA loads, warps are free to store; but with few rows in dW, mostly output, a consumer that does it itself is faster. */
+    /* Where TMA loads, warps are free to store. Tiles of dW with many rows cost the same, so that drawing them gains nothing. */
     unsigned loads = op_roles[p->op].tma_a | op_roles[p->op].tma_b;
-    bool storers = (c->tma & loads) == loads && (p->op != GG_DW || p->T * p->topk / p->E >= WGMMA_MANY_ROWS);
+    bool storers = (c->tma & loads) == loads;
+    plan->draws_tiles = p->op != GG_DW || p->T * p->topk / p->E < WGMMA_MANY_ROWS;
     snprintf(plan->macros + strlen(plan->macros), GG_MACROS_SIZE - strlen(plan->macros),
-             " PIECES=%d STORERS=%d%s", (int)pieces, storers,
+             " PIECES=%d STORERS=%d DRAWS=%d%s", (int)pieces, storers, plan->draws_tiles,
              !(p->fusions & GG_FUSE_SILU) ? ""
              : p->fusions & GG_KEEP_FIRST ? " SILU=2"
                                           : " SILU=1");
@@ -287,7 +288,6 @@ static gg_status plan_wgmma(const gg_problem *p, const gg_config *c, const gg_de
     plan->short_box_rows = WGMMA_SHORT_BOX;
     plan->ragged_loads = p->op == GG_DW;
     plan->ragged_stores = p->op != GG_DW;
-    plan->draws_tiles = true;
     plan->grid = (uint32_t)min64(most_tiles(p, rows, cols), device->sm_count);
     return GG_OK;
 }

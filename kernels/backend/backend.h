@@ -45,6 +45,7 @@ typedef struct gg_tensor_map_spec {
     uint64_t dims[5];    /* elements, none zero */
     uint64_t strides[4]; /* bytes from one index to the next in dimensions 1 on, multiples of 16 */
     uint32_t box[5];     /* elements; box[0] * 2 bytes is the swizzle span: 32, 64 or 128 */
+    bool single_lines;   /* L2 takes a line of 128 bytes from memory at a time; else two */
 } gg_tensor_map_spec;
 
 typedef struct gg_backend gg_backend;

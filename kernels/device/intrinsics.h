@@ -258,6 +258,10 @@ DEVICE void fence_proxy_async_global(void) { asm volatile("fence.proxy.async.glo
 DEVICE void tma_prefetch_map(const tensor_map *map) {
     asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }
+/* takes `bytes`, a multiple of 16, into L2 if it can */
+DEVICE void prefetch_l2(const void *address, u32 bytes) {
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(address), "r"(bytes) : "memory");
+}
 DEVICE void tma_load_2d(u32 dst, const tensor_map *map, int x, int y, u32 barrier) {
     asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes "
                  "[%0], [%1, {%2, %3}], [%4];" ::"r"(dst),

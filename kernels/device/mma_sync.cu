@@ -26,7 +26,7 @@ KERNEL(grouped_gemm, gemm_params, NUM_THREADS, MIN_BLOCKS) {
     tile_walk walk;
     output_tile tile;
     walk_begin(&walk, &p);
-    while (walk_next(&walk, &p, &tile)) {
+    for (u32 number = blockIdx.x; walk_to(&walk, &p, number, &tile); number += gridDim.x) {
         i64 reduction = OP == OP_FORWARD ? p.K : OP == OP_DX ? p.N : tile.row_end - tile.row_begin;
         i64 steps = (reduction + STEP - 1) / STEP;
         float acc[FRAGMENTS_M][FRAGMENTS_N][4];

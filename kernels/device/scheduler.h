@@ -1,8 +1,8 @@
-/* scheduler.h: persistent scheduling: each block walks over its share of the output tiles of all experts.
+/* scheduler.h: persistent scheduling: blocks share the output tiles of all experts, whose numbers each walks up.
  *
  * Tiles are numbered expert by expert; inside an expert in bands of BAND columns, columns fastest, so that the band's
  * share of w stays in L2 while all the expert's rows pass by it, and so that an expert's last, short row of tiles is
- * spread over the blocks. A warp walks together, a window of 32 experts at a time, whose sizes have been loaded during the
+ * spread over the blocks. In dW the bands are as wide as can be: rows of the output are long there, and written best whole. A warp walks together, a window of 32 experts at a time, whose sizes have been loaded during the
  * window before: passing experts one by one took a tenth of a tile's time. No plan depends on the routing. Tiles are
  * counted in 32 bits: 2^32 of the smallest, 32 x 32, are 8 TiB.
  *
@@ -17,13 +17,12 @@
 #ifndef EVEN_ROWS
 #define EVEN_ROWS 0
 #endif
-#define BAND 16
+#define BAND (OP == OP_DW ? 64 : 16)
 
 /* A warp walks together: each lane knows one expert of a window of 32. */
 #define WINDOW 32
 
 typedef struct tile_walk {
-    u32 tile;                /* number of this block's tile */
     u32 first, row_begin;    /* number of the window's first tile; its first row in expert order */
     i32 expert;              /* the window's first */
     i32 rows, next_rows;     /* of this lane's expert; of its expert in the next window, loaded ahead */
@@ -90,7 +89,6 @@ DEVICE void walk_window(tile_walk *walk, const gemm_params *p) {
 }
 
 DEVICE void walk_begin(tile_walk *walk, const gemm_params *p) {
-    walk->tile = blockIdx.x;
     walk->first = 0;
     walk->row_begin = 0;
     walk->expert = 0;
@@ -99,10 +97,10 @@ DEVICE void walk_begin(tile_walk *walk, const gemm_params *p) {
     walk_window(walk, p);
 }
 
-/* The next tile of this block, the same in all lanes; 0 when none is left. */
-DEVICE int walk_next(tile_walk *walk, const gemm_params *p, output_tile *out) {
+/* Tile `number`, the same in all lanes, and never a lower one than before; 0 where there are not so many. */
+DEVICE int walk_to(tile_walk *walk, const gemm_params *p, u32 number, output_tile *out) {
     u32 there;
-    while (!(there = warp_ballot(walk->tile < walk->first + walk->tiles_end))) {
+    while (!(there = warp_ballot(number < walk->first + walk->tiles_end))) {
         walk->first += shuffle(walk->tiles_end, WINDOW - 1);
         walk->row_begin += shuffle(walk->rows_end, WINDOW - 1);
         walk->expert += WINDOW;
@@ -114,7 +112,7 @@ DEVICE int walk_next(tile_walk *walk, const gemm_params *p, output_tile *out) {
     u32 columns = col_tiles(p), tiles = shuffle(walk->tiles, owner), pitch = shuffle(walk->pitch, owner);
     u32 rows = shuffle((u32)walk->rows, owner);
     u32 row_begin = walk->row_begin + shuffle(walk->rows_end, owner) - rows;
-    u32 local = walk->tile - (walk->first + shuffle(walk->tiles_end, owner) - tiles * columns);
+    u32 local = number - (walk->first + shuffle(walk->tiles_end, owner) - tiles * columns);
     u32 band = columns <= BAND ? 0 : local / (tiles * BAND), in_band = local - band * tiles * BAND;
     u32 width = columns - band * BAND < BAND ? columns - band * BAND : BAND;
     u32 row_tile = in_band / BAND;
@@ -129,8 +127,18 @@ DEVICE int walk_next(tile_walk *walk, const gemm_params *p, output_tile *out) {
     out->row_limit = OP == OP_DW ? p->N : out->row_end;
     if (EVEN_ROWS && OP != OP_DW && out->row + pitch < out->row_limit) out->row_limit = out->row + pitch;
     out->col = (i32)((band * BAND + in_band - row_tile * width) * COLS);
-    walk->tile += gridDim.x;
     return 1;
+}
+
+/* A block's first tile is the one of its own number. The others may be drawn, so that the tiles under way are neighbours however long
+ * each takes: what they share is still in L2, what they write is together, and all blocks end at once. A block draws once for each
+ * of its tiles, so that there are as many draws as tiles. */
+DEVICE u32 draw_tile(const gemm_params *p) { return gridDim.x + atomic_add_u32(p->drawn, 1); }
+
+/* Once walk_to has not found tile `number`: where that was the last draw of all, it puts the counter back for the next launch. */
+DEVICE void end_draws(const gemm_params *p, const tile_walk *walk, u32 number) {
+    u32 tiles = walk->first; /* the walk has passed them all */
+    if (number - gridDim.x == tiles - 1) atomic_add_u32(p->drawn, 0 - tiles);
 }
 
 #endif

@@ -3,7 +3,7 @@
 #ifndef GG_WGMMA_PRODUCER_H
 #define GG_WGMMA_PRODUCER_H
 
-#include "wgmma_tile.h"
+#include "wgmma_ahead.h"
 
 /* One thread's part of a tile_rows x tile_cols tile: every COPY_LANES-th chunk of rows first, first + COPY_STRIDE, ... Eight lanes copy
  * a line of 128 bytes at once; more a row would be more rows a thread, each of which costs a shuffle and an address, in dW at
@@ -82,10 +82,31 @@ DEVICE void wait_until_empty(u32 empty, const ring_position *at) {
     mbarrier_wait(empty + 8 * at->slot, at->parity ^ 1);
 }
 
+/* Steps before a tile's last one when the next tile is drawn: late enough for the shares to come out even, early enough for the
+ * answer, some thousand cycles, to be there. */
+#define DRAW_STEPS 4
+
+/* The number of the block's next tile, which the first thread has drawn, for all that load. */
+DEVICE u32 next_number(u32 number, u32 drawn, u32 *told, int thread) {
+#if !DRAWS
+    (void)drawn, (void)told, (void)thread;
+    return number + gridDim.x;
+#elif LOADER_THREADS == 32
+    (void)number, (void)told, (void)thread;
+    return shuffle(drawn, 0);
+#else
+    (void)number;
+    *told ^= 4; /* the one before may yet be read */
+    if (thread == 0) smem_store_4(*told, drawn);
+    named_sync(BARRIER_LOADERS, LOADER_THREADS);
+    return smem_load_4(*told);
+#endif
+}
+
 /* The whole producer warpgroup when there are cp.async loads, else its first warp. */
 DEVICE void produce(const gemm_params *p, u32 ring, u32 begun, u32 full, u32 empty, int thread) {
     ring_position at = {0, 0};
-    u32 number = 0;
+    u32 place_number = 0, number = blockIdx.x, told = ring + NEXT_OFFSET;
     tile_walk walk;
     output_tile tile;
 #if CP_ASYNC_A
@@ -96,8 +117,10 @@ DEVICE void produce(const gemm_params *p, u32 ring, u32 begun, u32 full, u32 emp
     const u8 *from_b[COPY_ROWS(B_TILE_ROWS)];
     u32 next_b[OWN_ROWS(B_TILE_ROWS)];
 #endif
+    const u32 window = FETCHES_AHEAD ? window_rows(p) : 0;
+    (void)window;
     walk_begin(&walk, p);
-    while (walk_next(&walk, p, &tile)) {
+    while (walk_to(&walk, p, number, &tile)) {
         const begun_tile begins = describe(p, &tile);
         const u32 tile_row = begins.row, row_begin = (u32)tile.row_begin, row_end = (u32)tile.row_end;
         const int steps = begins.steps, last_rows = begins.last_rows;
@@ -119,8 +142,11 @@ DEVICE void produce(const gemm_params *p, u32 ring, u32 begun, u32 full, u32 emp
                                        : (u32)tile.col,
                          limit_b);
 #endif
+#if FETCHES_AHEAD
+        if (thread < 32) fetch_ahead(p, &tile, window);
+#endif
         wait_until_empty(empty, &at);
-        const u32 place = begun_place(begun, &number);
+        const u32 place = begun_place(begun, &place_number);
         IN_ONE_THREAD(thread) write_begun(place, &begins);
 #if CP_ASYNC_A
         if (OP != OP_DW) point_at_rows(p, from_a, next_a, A_TILE_ROWS, thread, A_GATHER, p->a, cols_a, 0);
@@ -128,8 +154,11 @@ DEVICE void produce(const gemm_params *p, u32 ring, u32 begun, u32 full, u32 emp
 #if CP_ASYNC_B
         if (OP == OP_FORWARD) point_at_rows(p, from_b, next_b, B_TILE_ROWS, thread, B_GATHER, b, p->K, 0);
 #endif
+        u32 drawn = 0;
         int s = 0;
         do { /* a tile without steps passes an empty stage */
+            if (DRAWS && thread == 0 && s == (steps > DRAW_STEPS ? steps - DRAW_STEPS : 0))
+                drawn = draw_tile(p);
             u32 along = (u32)(s * STEP);
             u32 stage_a = ring + at.slot * STAGE_BYTES, stage_b = stage_a + A_TILE_BYTES;
             u32 barrier = full + 8 * at.slot;
@@ -185,11 +214,13 @@ DEVICE void produce(const gemm_params *p, u32 ring, u32 begun, u32 full, u32 emp
 #endif
             ring_advance(&at);
         } while (++s < steps);
+        number = next_number(number, drawn, &told, thread);
     }
+    if (DRAWS && thread == 0) end_draws(p, &walk, number);
     const begun_tile none = {0, 0, 0, -1, 0, 0};
     wait_until_empty(empty, &at);
     IN_ONE_THREAD(thread) {
-        write_begun(begun_place(begun, &number), &none);
+        write_begun(begun_place(begun, &place_number), &none);
         mbarrier_arrive_expect_tx(full + 8 * at.slot, 0);
     }
 #if CP_ASYNC_LOADS

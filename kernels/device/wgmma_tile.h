@@ -9,7 +9,7 @@
  *   dX         dy  ROWS x STEP            w[e] STEP x COLS
  *   dW         dy  STEP x ROWS            x    STEP x COLS
  * Macros beside those of tile.h: NUM_WARPS counts the consumers' warps; PIECES of 64 x 64 that a consumer stages at once;
- * STORERS 1 where other warps store what consumers stage.
+ * STORERS 1 where other warps store what consumers stage; DRAWS 1 where tiles are drawn (scheduler.h), in dW those of few rows.
  * STEP is 64, the width of a 128-byte swizzle. */
 #ifndef GG_WGMMA_TILE_H
 #define GG_WGMMA_TILE_H
@@ -92,6 +92,8 @@
 #define EMPTY_OFFSET (FULL_OFFSET + NUM_STAGES * 8)
 #define STAGED_FULL_OFFSET (EMPTY_OFFSET + NUM_STAGES * 8)        /* of a consumer's slot: staged */
 #define TAKEN_OFFSET (STAGED_FULL_OFFSET + CONSUMERS * SLOTS * 8) /* and read */
+#define NEXT_OFFSET                                                                                          \
+    (TAKEN_OFFSET + CONSUMERS * SLOTS * 8) /* two numbers of tiles, used in turn, for those that load */
 
 #define CP_ASYNC_A (!TMA_A)
 #define CP_ASYNC_B (!TMA_B)
@@ -103,13 +105,16 @@
 /* Where the output's rows are p a consumer's warp has strips of 16 rows to itself, and stores them without waiting for the others. */
 #define STRIPS (!STORERS && TMA_STORE && !Q_IS_ROWS && !SILU)
 #define STRIP_ROWS 16
+/* dW of few rows takes its inputs to L2 ahead (wgmma_ahead.h). */
+#define FETCHES_AHEAD (OP == OP_DW && DRAWS)
 /* Registers after the roles part, with two consumers: 504 of the 512 a warp quarter has. Gathering takes row numbers and
  * addresses, storing by rows a few. */
-#define PRODUCER_REGISTERS (CP_ASYNC_LOADS ? 88 : STORERS && !TMA_STORE ? 72 : 40)
+#define PRODUCER_REGISTERS (CP_ASYNC_LOADS ? 88 : STORERS && !TMA_STORE ? 72 : FETCHES_AHEAD ? 56 : 40)
 #define CONSUMER_REGISTERS ((504 - PRODUCER_REGISTERS) / 2)
 
-/* Named barriers: one for each consumer. */
+/* Named barriers: one for each consumer, one for the warps that load. */
 #define BARRIER_GROUP 1
+#define BARRIER_LOADERS (BARRIER_GROUP + CONSUMERS)
 
 /* What a thread of a consumer warpgroup knows through the whole kernel. */
 typedef struct consumer {

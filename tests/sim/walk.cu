@@ -24,8 +24,7 @@ KERNEL(write_tiles, walk_params, 64, 1) {
     tile_walk walk;
     output_tile tile;
     walk_begin(&walk, &p.gemm);
-    while (walk_next(&walk, &p.gemm, &tile)) {
-        u32 number = walk.tile - gridDim.x;
+    for (u32 number = blockIdx.x; walk_to(&walk, &p.gemm, number, &tile); number += gridDim.x) {
         i32 *to = p.tiles + number * 6;
         if (number >= (u32)p.most) device_trap();
         /* each tile by another lane: all must know it */

@@ -375,10 +375,12 @@ static gg_status cuda_tensor_map(gg_backend *backend, const gg_tensor_map_spec *
     gg_status status = enter(b);
     if (status) return status;
     return check(b,
-                 b->api.tensor_map_encode(
-                     map, CU_TENSOR_MAP_DATA_TYPE_UINT16, (uint32_t)spec->rank, (void *)(uintptr_t)spec->base,
-                     spec->dims, spec->strides, spec->box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle,
-                     CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
+                 b->api.tensor_map_encode(map, CU_TENSOR_MAP_DATA_TYPE_UINT16, (uint32_t)spec->rank,
+                                          (void *)(uintptr_t)spec->base, spec->dims, spec->strides, spec->box,
+                                          steps, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle,
+                                          spec->single_lines ? CU_TENSOR_MAP_L2_PROMOTION_L2_128B
+                                                             : CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                                          CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
                  GG_ERR_ARGUMENT, "tensor map refused: a box of %s", shape);
 }
 

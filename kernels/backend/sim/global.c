@@ -135,6 +135,15 @@ void gg_sim_plain_global(gg_sim *sim, const void *address, size_t bytes, bool wr
     check(sim, item, &a);
 }
 
+/* A prefetch brings nothing that a kernel could see, but outside memory it is a fault of the launch. */
+void gg_sim_prefetch(sim_api *api, const sim_site *site, const void *address, u32 bytes) {
+    gg_sim *sim = gg_sim_enter(api, site);
+    if ((uintptr_t)address % 16 || bytes % 16)
+        gg_sim_fail(sim, site, "misaligned prefetch: %u bytes at %p are not in multiples of 16", bytes,
+                    address);
+    gg_sim_global(sim, address, bytes, GG_SIM_GLOBAL_READ, 0, "prefetch", site);
+}
+
 /* --- atomics and flags --- */
 
 /* Checks an access to one aligned word. */

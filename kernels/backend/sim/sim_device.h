@@ -63,6 +63,7 @@ enum { SIM_PLAIN_WRITE = 1, SIM_PLAIN_UNALIGNED = 2 };
     X(void, wgmma_commit, (SIM_AT))                                                                          \
     X(void, wgmma_wait, (SIM_AT, int pending))                                                               \
     X(void, setmaxnreg, (SIM_AT, int registers, int increase))                                               \
+    X(void, prefetch, (SIM_AT, const void *address, u32 bytes))                                              \
     X(u64, atomic, (SIM_AT, void *address, u32 bytes, int operation, u64 value))                             \
     X(void, wide, (SIM_AT, const void *address, int flags)) /* 16 bytes by plain code are about to follow */ \
     X(u64, load_acquire, (SIM_AT, const void *address, u32 bytes))                                           \
@@ -315,6 +316,7 @@ DEVICE float add_f32(float a, float b) { return a + b; }
 #define mbarrier_wait(barrier, parity) SIM_CALL(mbarrier_wait, barrier, parity)
 #define fence_proxy_async() SIM_CALL(fence, SIM_FENCE_PROXY_ASYNC)
 #define fence_proxy_async_global() SIM_CALL(fence, SIM_FENCE_PROXY_ASYNC_GLOBAL)
+#define prefetch_l2(address, bytes) SIM_CALL(prefetch, address, bytes)
 #define tma_prefetch_map(map) ((void)(map))
 #define tma_load_2d(dst, map, x, y, barrier) SIM_CALL(tma_load, dst, map, 2, x, y, 0, 0, 0, barrier)
 #define tma_load_3d(dst, map, x, y, z, barrier) SIM_CALL(tma_load, dst, map, 3, x, y, z, 0, 0, barrier)
