@@ -201,7 +201,7 @@ static const mutant table[] = {
      .find = " || entry->dtype != c->dtype) continue;",
      .replace = ") continue;",
      .fault = "goldens of bf16 are used for fp16",
-     .judge = "mutants --cases 64 --only uninitialised_accumulator"},
+     .judge = "test_execute"},
     {.name = "batch_of_nothing",
      HARNESS("execute_batch.c"),
      .find = "kept[count++] = row_map ? row_map[i] : (int32_t)i;",
