@@ -9,10 +9,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "database.h"
 #include "history_internal.h"
-
-/* A writer waits so long for others; taking in 14,000 cases needs a fraction of a second. */
-enum { BUSY_MS = 30000 };
 
 /* Each brings the schema from its place in the list to the next; PRAGMA user_version counts those done. Never change
  * one that has been released: add another. */
@@ -92,12 +90,9 @@ gg_status mg_history_open(mg_history *out, const char *path, char error[MG_ERROR
     *out = (mg_history){0};
     snprintf(out->path, sizeof out->path, "%s", path);
     gg_status status = GG_OK;
-    if (sqlite3_open(path, &out->db) != SQLITE_OK) status = mg_history_failed(out, error);
-    sqlite3_busy_timeout(out->db, BUSY_MS);
-    /* with WAL and NORMAL a power cut may lose the last run here, never the file; its results.jsonl has it */
-    if (!status)
-        status = execute(
-            out, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON", error);
+    /* where a power cut loses the last run here, its results.jsonl has it */
+    if (mg_database_open(&out->db, path) != SQLITE_OK) status = mg_history_failed(out, error);
+    if (!status) status = execute(out, "PRAGMA foreign_keys = ON", error);
     if (!status) status = migrate(out, error);
     if (status) mg_history_close(out);
     return status;

@@ -1,16 +1,15 @@
 /* ledger.c: the ledger as one table of SQLite, an entry for each thing that must always give the same bits. */
 #include "ledger.h"
 
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "backend/build.h"
+#include "database.h"
 
 enum { KEYS = 8, COLUMNS = 10 };
-enum { BUSY_MS = 30000 }; /* another process writes for microseconds; longer than this it is stuck */
 
 struct mg_ledger {
     sqlite3 *db;
@@ -22,9 +21,7 @@ struct mg_ledger {
 };
 
 /* Numbers of 64 bits are text: SQLite's are signed. */
-static const char schema[] = "PRAGMA journal_mode = WAL;"
-                             "PRAGMA synchronous = NORMAL;"
-                             "CREATE TABLE IF NOT EXISTS outputs ("
+static const char schema[] = "CREATE TABLE IF NOT EXISTS outputs ("
                              " id TEXT, subject TEXT, kernel TEXT, data TEXT, device TEXT, driver TEXT,"
                              " compiler TEXT, seed TEXT, digest TEXT NOT NULL, since TEXT NOT NULL,"
                              " PRIMARY KEY (id, subject, kernel, data, device, driver, compiler, seed)"
@@ -54,8 +51,7 @@ gg_status mg_ledger_open(mg_ledger **out, const char *cache_dir, const mg_ledger
     ledger->device = *run->device;
     ledger->user_seed = run->user_seed;
     gg_status status = GG_OK;
-    if (sqlite3_open(ledger->path, &ledger->db) || sqlite3_busy_timeout(ledger->db, BUSY_MS) ||
-        sqlite3_exec(ledger->db, schema, NULL, NULL, NULL) ||
+    if (mg_database_open(&ledger->db, ledger->path) || sqlite3_exec(ledger->db, schema, NULL, NULL, NULL) ||
         sqlite3_prepare_v2(ledger->db, enter_sql, -1, &ledger->enter, NULL) ||
         sqlite3_prepare_v2(ledger->db, find_sql, -1, &ledger->find, NULL))
         status = fail(ledger, error);

@@ -108,29 +108,40 @@ static void test_only_passes_are_entered(void **state) {
     mg_ledger_close(ledger);
 }
 
+/* In a process of its own, where no assertion may be: it would go on with the group's other tests, and its teardown would
+ * take the ledger away from under the others. How many cases took `digest`, or -1. */
+static int enter_all(const char *dir, int cases, uint64_t digest) {
+    char error[MG_ERROR_SIZE] = "";
+    mg_ledger *ledger;
+    int won = 0;
+    gg_status status = mg_ledger_open(&ledger, dir, &usual, error);
+    for (int i = 0; i < cases && !status; i++) {
+        char id[16];
+        mg_result result = passed(digest);
+        snprintf(id, sizeof id, "case%d", i);
+        status = mg_ledger_check(ledger, id, &result, error);
+        won += result.verdict == MG_PASSED;
+    }
+    mg_ledger_close(ledger);
+    if (status) fprintf(stderr, "%s\n", error);
+    return status ? -1 : won;
+}
+
 /* Eight processes enter the same hundred cases at once, each with its own digests: one wins, for every case. */
 static void test_processes_at_once(void **state) {
     enum { PROCESSES = 8, CASES = 100 };
     pid_t pids[PROCESSES];
-    size_t winners = 0;
-    for (uint64_t p = 0; p < PROCESSES; p++) {
-        if ((pids[p] = fork())) continue;
-        mg_ledger *ledger = open_ledger(*state, &usual);
-        int won = 0;
-        for (int i = 0; i < CASES; i++) {
-            char id[16];
-            snprintf(id, sizeof id, "case%d", i);
-            won += check(ledger, id, passed(100 + p)).verdict == MG_PASSED;
-        }
-        mg_ledger_close(ledger);
-        _exit(won);
-    }
+    int winners = 0, failed = 0;
+    for (uint64_t p = 0; p < PROCESSES; p++)
+        if (!(pids[p] = fork())) _exit(enter_all(*state, CASES, 100 + p));
     for (int p = 0; p < PROCESSES; p++) {
         int status;
         assert_int_equal(waitpid(pids[p], &status, 0), pids[p]);
-        assert_true(WIFEXITED(status));
-        winners += (size_t)WEXITSTATUS(status);
+        const bool well = WIFEXITED(status) && WEXITSTATUS(status) <= CASES;
+        failed += !well;
+        winners += well ? WEXITSTATUS(status) : 0;
     }
+    assert_int_equal(failed, 0);
     assert_int_equal(winners, CASES);
 }
 

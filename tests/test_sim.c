@@ -538,11 +538,20 @@ static void test_compile(void **state) {
     static const char good[] = "#include \"intrinsics.h\"\ntypedef struct { u32 x; } P;\n"
                                "KERNEL(k, P, VALUE, 1) { (void)p; }\n";
     static const char bad[] = "#include \"intrinsics.h\"\n\nint x = nothing;\n";
+    /* what C lets pass with a warning, and a GPU's compiler does not */
+    static const char *const refused[] = {
+        "#include \"intrinsics.h\"\nDEVICE int f(void) { return nothing(); }\n",
+        "#include \"intrinsics.h\"\nDEVICE int *f(int x) { return x; }\n",
+        "#include \"intrinsics.h\"\nDEVICE int *f(u16 *x) { return x; }\n"};
     assert_int_equal(compile("good.cu", good, "VALUE=32 OTHER=1", false, out, error), GG_OK);
     assert_string_equal(error, "");
     assert_int_equal(compile("good.cu", good, "", false, out, error), GG_ERR_COMPILE); /* VALUE is missing */
     assert_int_equal(compile("bad.cu", bad, "", false, out, error), GG_ERR_COMPILE);
     assert_non_null(strstr(error, "bad.cu:3"));
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        assert_int_equal(compile("a.cu", refused[i], "", false, out, error), GG_ERR_COMPILE);
+        assert_non_null(strstr(error, "a.cu:2"));
+    }
     assert_int_equal(compile("a/b.cu", good, "", false, out, error), GG_ERR_ARGUMENT);
     gg_sim_compiler_version(version);
     assert_true(version[0] != '\0');

@@ -67,12 +67,13 @@ static void report(const item *it) {
     char counts[LINE_SIZE];
     bool killed = is_killed(it->mutant, t);
     printf("%-9s %-28s %u of %u cases: %s%s%s\n",
-           it->hidden ? "hidden"
-           : killed   ? "killed"
-                      : "SURVIVED",
+           t->stale     ? "STALE"
+           : it->hidden ? "hidden"
+           : killed     ? "killed"
+                        : "SURVIVED",
            it->mutant->name, t->killing, t->cases, check_counts(t, counts), t->fault[0] ? " FAULT: " : "",
            t->fault);
-    if (!killed && !it->hidden && t->message[0]) printf("          %s: %s\n", t->id, t->message);
+    if (!killed && !it->hidden && !t->stale && t->message[0]) printf("          %s: %s\n", t->id, t->message);
 }
 
 static bool end_one(run *r) {
@@ -97,7 +98,7 @@ static void run_all(run *r) {
         while (next < r->count && running < (size_t)r->settings.jobs) {
             item *it = &r->items[next++];
             if (it->hidden) {
-                use_mutant(it->mutant, it->tally->fault); /* it must still apply */
+                use_mutant(it->mutant, it->tally); /* it must still apply */
                 report(it);
                 continue;
             }
@@ -135,13 +136,15 @@ static bool write_table(const run *r, const char *device) {
         fputs("|", out);
         put_cell(out, it->mutant->name);
         put_cell(out, it->mutant->fault);
-        if (it->hidden) {
+        if (it->hidden && !t->stale) {
             fprintf(out, " not here: %s | | | |\n", it->mutant->hidden);
             continue;
         }
         shown++;
         killed += is_killed(it->mutant, t);
-        put_cell(out, is_killed(it->mutant, t) ? check_counts(t, counts) : "**nothing that should**");
+        put_cell(out, t->stale                   ? "**the row is stale**"
+                      : is_killed(it->mutant, t) ? check_counts(t, counts)
+                                                 : "**nothing that should**");
         snprintf(numbers, sizeof numbers, " %u of %u | %u |", t->killing, t->cases, t->repeats);
         fputs(numbers, out);
         put_cell(out, t->id);
@@ -160,25 +163,6 @@ static bool write_table(const run *r, const char *device) {
 
 /* --- variants of the harness --- */
 
-/* Runs a program; its exit status, or 128 + signal; what names the failing test is put in `line`. */
-static int run_variant(const char *command, char line[LINE_SIZE]) {
-    char text[1024];
-    FILE *in = popen(command, "r");
-    line[0] = 0;
-    if (!in) return 0;
-    while (fgets(text, sizeof text, in)) {
-        const char *name = strstr(text, "[  FAILED  ] test_");
-        if (!name) name = strstr(text, "SURVIVED");
-        if (!name || line[0]) continue;
-        name += strcspn(name, "tS");
-        snprintf(line, LINE_SIZE, "%.*s", (int)strcspn(name, ":\n"), name);
-    }
-    int status = pclose(in);
-    if (!line[0] && status)
-        snprintf(line, LINE_SIZE, "exit status %d", WIFEXITED(status) ? WEXITSTATUS(status) : 128);
-    return status;
-}
-
 static size_t run_harness(const run *r, const char *only) {
     mutant_table table = harness_mutants();
     size_t survived = 0;
@@ -196,12 +180,12 @@ static size_t run_harness(const run *r, const char *only) {
         bool runner = !strncmp(m->judge, "mutants ", 8);
         snprintf(command, sizeof command, "timeout 300 '%s/mutant_%s' %s%s 2>&1", r->variants_dir, m->name,
                  runner ? "--backend sim " : "", runner ? m->judge + 8 : "");
-        int status = run_variant(command, line);
-        survived += !status;
-        printf("%-9s %-28s %s: %s\n", status ? "killed" : "SURVIVED", m->name, m->judge, line);
+        const bool killed = run_variant(command, runner, line);
+        survived += !killed;
+        printf("%-9s %-28s %s: %s\n", killed ? "killed" : "SURVIVED", m->name, m->judge, line);
         fflush(stdout);
         fprintf(out, "| %s | %s | %s | %s | %s |\n", m->name, m->fault, m->file, m->judge,
-                status ? line : "**nothing**");
+                killed ? line : "**nothing**");
     }
     fclose(out);
     if (r->write && !only) write_section(r->write, "The harness's own checks", text);
@@ -321,15 +305,17 @@ int main(int argc, char **argv) {
     if (!r.count) return usage("no such mutant", only);
     run_all(&r);
 
-    size_t survived = 0, shown = 0;
+    size_t killed = 0, stale = 0, shown = 0;
     for (size_t i = 0; i < r.count; i++) {
-        shown += !r.items[i].hidden;
-        survived += r.items[i].hidden ? r.items[i].tally->fault[0] != 0
-                                      : !is_killed(r.items[i].mutant, r.items[i].tally);
+        const item *it = &r.items[i];
+        stale += it->tally->stale;
+        shown += !it->hidden;
+        killed += !it->hidden && is_killed(it->mutant, it->tally);
     }
-    printf("%zu of %zu mutants killed on %s\n", shown - survived, shown, r.settings.backend);
-    if (r.write && !only && !write_table(&r, sim ? "On the CPU simulator" : "On a GPU")) survived++;
+    printf("%zu of %zu mutants killed on %s\n", killed, shown, r.settings.backend);
+    if (stale) printf("%zu to adapt to the source\n", stale);
+    bool written = !r.write || only || write_table(&r, sim ? "On the CPU simulator" : "On a GPU");
     mg_cases_free(&r.cases);
     free(r.items);
-    return survived != 0;
+    return stale ? SOME_STALE : killed < shown || !written ? SOME_SURVIVED : ALL_KILLED;
 }

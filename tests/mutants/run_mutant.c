@@ -8,9 +8,17 @@
 #include "tally.h"
 
 gg_source_file mutant_sources[MAX_SOURCES];
-static const variant *chosen; /* of this process */
+static const variant *chosen;         /* of this process */
+static char compiler_says[LINE_SIZE]; /* of the kernels that it runs, where they do not compile */
 
 /* --- the subject --- */
+
+/* The compiler's first error, without the lines that lead to it. */
+static void note_compiler(const char *text) {
+    const char *at = strstr(text, "error"), *line = at ? at : text;
+    while (line > text && line[-1] != '\n') line--;
+    snprintf(compiler_says, sizeof compiler_says, "%.*s", (int)strcspn(line, "\n"), line);
+}
 
 static gg_status plan(const gg_problem *problem, const gg_config *config, const gg_device *device,
                       char reason[GG_REASON_SIZE]) {
@@ -20,6 +28,7 @@ static gg_status plan(const gg_problem *problem, const gg_config *config, const 
 
 static gg_status fail(gg_context *context, gg_status status, char error[GG_REASON_SIZE]) {
     if (status != GG_OK) snprintf(error, GG_REASON_SIZE, "%s", gg_error(context));
+    if (status == GG_ERR_COMPILE) note_compiler(gg_error(context));
     return status;
 }
 
@@ -51,26 +60,27 @@ static void use_shipped(void) {
     chosen = variants[0];
 }
 
-bool use_mutant(const mutant *m, char error[LINE_SIZE]) {
+static bool stale(tally *t, const char *why, const char *detail) {
+    t->stale = true;
+    snprintf(t->fault, sizeof t->fault, "%s%.200s", why, detail);
+    return false;
+}
+
+bool use_mutant(const mutant *m, tally *t) {
     const char *name = strrchr(m->file, '/') + 1;
     use_shipped();
     for (gg_source_file *file = mutant_sources; file->name; file++) {
         char detail[512];
         if (strcmp(file->name, name)) continue;
         file->text = mutant_apply(m, file->text, detail);
-        if (!file->text) snprintf(error, LINE_SIZE, "%.250s", detail);
-        return file->text;
+        return file->text || stale(t, "", detail);
     }
     for (const variant *const *v = variants; *v; v++)
         if (!strcmp((*v)->name, m->name)) {
             chosen = *v;
-            if (chosen->stale)
-                snprintf(error, LINE_SIZE, "text not found once in '%s' (adapt mutant '%s')", m->file,
-                         m->name);
-            return !chosen->stale;
+            return !chosen->stale || stale(t, "text not found once: adapt the row: ", m->find);
         }
-    snprintf(error, LINE_SIZE, "mutant '%s' is not built (name it in tests/mutants/CMakeLists.txt)", m->name);
-    return false;
+    return stale(t, "not built: name it in tests/mutants/CMakeLists.txt", "");
 }
 
 /* --- what gave it away --- */
@@ -214,7 +224,8 @@ void run_mutant(const settings *s, const mutant *m, const mg_cases *cases, tally
     size_t selected[MOST_CASES], count;
     executors e = {.settings = s, .mutant = m};
     bool lost = false;
-    if (!use_mutant(m, t->fault) || !(e.corpus = open_executor(s, m, 0, t->fault))) return;
+    compiler_says[0] = 0;
+    if (!use_mutant(m, t) || !(e.corpus = open_executor(s, m, 0, t->fault))) return;
     count = select_cases(s, m, cases, e.corpus, selected, t->fault);
     for (size_t i = 0; i < count && !lost && !t->fault[0] && !(s->quick && is_expected(m, t)); i++) {
         const mg_case *c = &cases->items[selected[i]];
@@ -222,7 +233,10 @@ void run_mutant(const settings *s, const mutant *m, const mg_cases *cases, tally
         mg_result result = {0};
         if (!x || !shipped_passes(x, c, t)) break;
         mg_execute(x, c, &result, &lost);
-        record(c, &result, t);
+        if (compiler_says[0])
+            stale(t, "does not compile: adapt the row: ", compiler_says);
+        else
+            record(c, &result, t);
     }
     t->done = true;
     mg_executor_close(e.corpus);

@@ -15,6 +15,7 @@ typedef struct tally {
     char id[MG_ID_SIZE];           /* of that case */
     char message[LINE_SIZE];       /* its first line */
     char fault[LINE_SIZE];         /* of the run itself: the shipped kernels fail, nothing to run ... */
+    bool stale; /* the fault is the row's: its text is not in the source, or what it makes does not compile */
 } tally;
 
 typedef struct settings {
@@ -26,17 +27,24 @@ typedef struct settings {
     int jobs;
 } settings;
 
-/* Makes this process run the mutant instead of the shipped code; false, with `error`, when it does not apply any more. */
-bool use_mutant(const mutant *m, char error[LINE_SIZE]);
+/* Makes this process run the mutant instead of the shipped code; false, with the fault, when it is stale. */
+bool use_mutant(const mutant *m, tally *t);
 
 /* Runs a kernel's or launcher's mutant on its cases; in a process of its own, which it may take down. */
 void run_mutant(const settings *s, const mutant *m, const mg_cases *cases, tally *t);
 
-/* Killed by a check that must kill it, and the shipped kernels pass the same cases. */
+/* Killed by a check that must kill it, and the shipped kernels pass the same cases. Who is stale never is. */
 bool is_killed(const mutant *m, const tally *t);
 
 /* "bitwise golden 3, repeat 1" */
 const char *check_counts(const tally *t, char text[LINE_SIZE]);
+
+/* What moegemm-mutants exits with. A row to adapt is no survivor: it tells nothing of who judges. */
+enum { ALL_KILLED = 0, SOME_SURVIVED = 1, SOME_STALE = 2 };
+
+/* Runs the program that a harness's mutant is linked into; whether it fails as it must: a test of the project's in any
+ * way but that of not running, the runner of mutants by a survivor. `line` names what failed. */
+bool run_variant(const char *command, bool runner, char line[LINE_SIZE]);
 
 /* Replaces the section `title` of the Markdown file at `path`, or appends it. */
 bool write_section(const char *path, const char *title, const char *text);

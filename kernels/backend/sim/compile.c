@@ -18,8 +18,8 @@ extern char **environ;
 
 enum { FOLDER_SIZE = GG_PATH_SIZE / 2 };
 
-/* -ffp-contract=off: mul_f32 and add_f32 round once each; -fno-strict-aliasing, -fwrapv: as nvcc; plain file
- * names come from compiling inside the sources' folder. */
+/* -ffp-contract=off: mul_f32 and add_f32 round once each; -fno-strict-aliasing, -fwrapv: as nvcc, which also refuses what
+ * is not declared or of another type; plain file names come from compiling inside the sources' folder. */
 static const char *const flags[] = {
     "cc",
     "-x",
@@ -33,6 +33,9 @@ static const char *const flags[] = {
     "-Wno-unused",
     "-Wno-psabi",
     "-Wno-unknown-pragmas",
+    "-Werror=implicit",
+    "-Werror=int-conversion",
+    "-Werror=incompatible-pointer-types",
     "-ffp-contract=off",
     "-fno-strict-aliasing",
     "-fwrapv",
