@@ -416,6 +416,21 @@ size_t gg_candidate_configs(const gg_problem *p, const gg_device *device, gg_con
     return s.count;
 }
 
+/* What tiles of 128 weights and so many tokens cost a multiprocessor: each the rows it has, in units of 32, and 64 more for loading
+ * weights; its share of all, and one more, since the last ones do not come out even. Half of the experts have more rows than the
+ * average by the spread of routing, half have fewer. */
+static int64_t cost_of_tokens(const gg_problem *p, const gg_device *device, int64_t rows, int tokens) {
+    int64_t spread = 0, all = 0, widest = 0;
+    while (spread * spread < rows) spread++;
+    for (int half = 0; half < 2; half++) {
+        int64_t rows_here = half ? rows + spread : rows - spread, tiles = ceil_div(rows_here, tokens);
+        int64_t cost = ceil_div(ceil_div(rows_here, tiles), WGMMA_SHORT_BOX) * WGMMA_SHORT_BOX + 64;
+        all += p->E * tiles * cost * ceil_div(p->op == GG_FORWARD ? p->N : p->K, 128) / 2;
+        widest = cost > widest ? cost : widest;
+    }
+    return all / device->sm_count + widest;
+}
+
 gg_config gg_default_config(const gg_problem *p, const gg_device *device) {
     int64_t rows_per_expert = p->E > 0 ? p->T * p->topk / p->E : 0;
     if (device->cc == 90) {
@@ -434,7 +449,10 @@ gg_config gg_default_config(const gg_problem *p, const gg_device *device) {
         bool stay = (int64_t)p->N * p->K * 2 <= WEIGHTS_THAT_STAY;
         if (p->op == GG_DX && p->fusions & GG_PERMUTE_Y && stay)
             return config_of_sides(p->op, 256, 128, 4, tma);
-        return config_of_sides(p->op, 128, 256, 4, tma);
+        /* so few tiles that the last ones decide */
+        int64_t cost_192 = cost_of_tokens(p, device, rows_per_expert, 192);
+        bool few_tiles = cost_192 * 100 < cost_of_tokens(p, device, rows_per_expert, 256) * 97;
+        return config_of_sides(p->op, 128, few_tiles ? 192 : 256, 4, tma);
     }
     bool small = p->op == GG_DW ? p->N < 128 || p->K < 128 : rows_per_expert <= 64;
     gg_config c = small ? config_of_tile(p->op, 64, 64, 64, 4, 3, legal_tma(p, device))

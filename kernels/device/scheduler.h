@@ -7,7 +7,7 @@
  * counted in 32 bits: 2^32 of the smallest, 32 x 32, are 8 TiB.
  *
  * With EVEN_ROWS (a kernel that multiplies only the rows that a tile has) an expert's rows are dealt out evenly, in
- * multiples of 64, what a TMA store takes, over as few tiles as hold them: a last tile of a few rows would load as many
+ * multiples of 32, what is loaded at once, over as few tiles as hold them: a last tile of a few rows would load as many
  * weights as a whole one. */
 #ifndef GG_SCHEDULER_H
 #define GG_SCHEDULER_H
@@ -46,7 +46,7 @@ DEVICE u32 tile_pitch(u32 rows) {
     if (!EVEN_ROWS || OP == OP_DW || rows == 0) return ROWS;
     u32 tiles = (rows + ROWS - 1) / ROWS;
     u32 even = tiles == 1 ? rows : tiles == 2 ? (rows + 1) / 2 : (rows + tiles - 1) / tiles;
-    return (even + 63) / 64 * 64;
+    return (even + 31) / 32 * 32;
 }
 DEVICE u32 row_tiles(u32 rows, u32 pitch) {
     if (!EVEN_ROWS || OP == OP_DW) return (rows + ROWS - 1) / ROWS;
