@@ -462,10 +462,12 @@ static gg_status cuda_stream_id(gg_backend *backend, gg_stream stream, uint64_t 
     int capturing = 0;
     gg_status status = enter(b);
     if (status) return status;
-    cuda_result result = b->api.stream_get_id(stream, &number);
-    if (!result) result = b->api.capture_get_info(stream, &capturing, &captured, NULL, NULL, NULL);
-    *id = number;
-    *capture = capturing == CU_STREAM_CAPTURE_STATUS_ACTIVE ? captured : 0;
+    cuda_result result = b->api.capture_get_info(stream, &capturing, &captured, NULL, NULL, NULL);
+    const bool active = capturing == CU_STREAM_CAPTURE_STATUS_ACTIVE;
+    /* not allowed in a capture, where the address serves: it is one stream's as long as that lasts */
+    if (!result && !active) result = b->api.stream_get_id(stream, &number);
+    *id = active ? (uint64_t)(uintptr_t)stream : number;
+    *capture = active ? captured : 0;
     return check(b, result, GG_ERR_LAUNCH, "cannot tell which stream this is");
 }
 
