@@ -165,8 +165,9 @@ int cuStreamDestroy_v2(void *stream) {
     return S.streams--, stream == &S.streams ? 0 : CUDA_ERROR_INVALID_VALUE;
 }
 int cuStreamSynchronize(void *stream) { return S.waits_of_streams += !stream, 0; }
-/* Streams all have one address. */
+/* Streams all have one address. As the real one it must not be asked while the stream is captured. */
 int cuStreamGetId(void *stream, unsigned long long *id) {
+    if (S.capturing && stream == S.capturing) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
     *id = stream == &S.streams ? 1000000 + S.stream_id : (uintptr_t)stream;
     return S.stream_fault;
 }
