@@ -256,8 +256,8 @@ static gg_status plan_wgmma(const gg_problem *p, const gg_config *c, const gg_de
         REFUSE("output tile %dx%d needs %d accumulators a thread with %d warps; at most %d fit in registers",
                rows, cols, acc, w, MAX_ACC);
     if (c->num_stages < 2 || c->num_stages > 8) REFUSE("num_stages is %d; wgmma takes 2 to 8", c->num_stages);
-    /* stages, descriptions of tiles, two numbers, barriers, of which a consumer has two a buffer; then each consumer's buffers: for a piece at
-     * least, for its share and one more at most */
+    /* stages, descriptions of tiles, two numbers of tiles, barriers, of which a consumer has two a buffer; then each consumer's
+     * buffers: for a piece at least, for its share and one more at most */
     int64_t share = p_size / (16 * w) * q_size / 64, least = p->fusions & GG_KEEP_FIRST ? 2 : 1;
     int64_t most = (share + 1) * least, piece = w / 4 * WGMMA_PIECE_BYTES;
     int64_t ring = (int64_t)c->num_stages * ((rows + cols) * step * 2 + 16) +

@@ -1,8 +1,8 @@
 /* scheduler.h: persistent scheduling: blocks share the output tiles of all experts, whose numbers each walks up.
  *
  * Tiles are numbered expert by expert; inside an expert in bands of BAND columns, columns fastest, so that the band's
- * share of w stays in L2 while all the expert's rows pass by it, and so that an expert's last, short row of tiles is
- * spread over the blocks. In dW the bands are as wide as can be: rows of the output are long there, and written best whole. A warp walks together, a window of 32 experts at a time, whose sizes have been loaded during the
+ * share of w stays in L2 while all the expert's rows pass by it; in dW, whose long rows are written best whole, the bands
+ * are as wide as can be. A warp walks together, a window of 32 experts at a time, whose sizes have been loaded during the
  * window before: passing experts one by one took a tenth of a tile's time. No plan depends on the routing. Tiles are
  * counted in 32 bits: 2^32 of the smallest, 32 x 32, are 8 TiB.
  *
