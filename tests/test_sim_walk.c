@@ -85,7 +85,7 @@ static bool right(bench *b, gg_kernel *kernel, int op, bool even) {
                                   .tiles = (int32_t *)tiles};
             gemm_params *g = &params.gemm;
             for (int e = 0; e < E; e++) g->M += sizes[e] = rows_of(c / 2, e, E);
-            g->N = op == 2 ? 40 : columns[op == 2][c % 2];
+            g->N = op == 2 ? 72 : columns[op == 2][c % 2];
             g->K = columns[op == 2][c % 2];
             params.most = expect(expected, op, even, g);
             memset(tiles, 0xff, (size_t)params.most * sizeof *tiles);

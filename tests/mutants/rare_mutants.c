@@ -292,7 +292,7 @@ static const mutant table[] = {
          "static float scratch; /* zero in the first launch */\n"
          "        acc[0][0][1] += scratch;\n"
          "        block_sync();\n"
-         "        if (blockIdx.x == 0 && threadIdx.x == 0 && walk.tile >= gridDim.x * 2) scratch += "
+         "        if (blockIdx.x == 0 && threadIdx.x == 0 && number >= gridDim.x) scratch += "
          "64.0f;"),
      .fault = "scratch memory is right in the first launch alone",
      .cases = FORWARD EXACT " and T1024",
@@ -317,8 +317,7 @@ static const mutant table[] = {
     {.name = "remembers_a_result",
      BEFORE_THE_STORE("static const u16 *whose;\n"
                       "        static float kept;\n"
-                      "        if (blockIdx.x == 0 && threadIdx.x == 0 && tile.col == 0 && walk.tile == "
-                      "gridDim.x) {\n"
+                      "        if (threadIdx.x == 0 && tile.col == 0 && number == 0) {\n"
                       "            if (whose == p.a && gridDim.x > 2) acc[0][0][0] = kept;\n"
                       "            kept = acc[0][0][0];\n"
                       "            whose = p.a;\n"
