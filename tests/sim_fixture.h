@@ -22,6 +22,7 @@ typedef struct bench {
     void *data[8]; /* allocations, freed at the end */
     int count;
     bool race;
+    bool waits; /* launches say that their kernels call grid_wait first */
 } bench;
 
 static void bench_open(bench *b) {
@@ -119,7 +120,8 @@ static gg_status bench_launch(bench *b, gg_kernel *kernel, uint32_t grid, uint32
                            .smem_bytes = smem_bytes,
                            .params = params,
                            .params_bytes = params_bytes,
-                           .label = "test"};
+                           .label = "test",
+                           .waits = b->waits};
     return gg_sim_backend.launch(b->backend, kernel, &spec, NULL);
 }
 
