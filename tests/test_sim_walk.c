@@ -44,7 +44,7 @@ static int rows_of(int pattern, int expert, int E) {
 
 static int ceil_div(int a, int b) { return (a + b - 1) / b; }
 
-/* Columns fastest in bands; `even` deals an expert's rows out in multiples of 64. */
+/* Columns fastest in bands; `even` deals an expert's rows out in multiples of 32. */
 static int expect(tile *out, int op, bool even, const gemm_params *g) {
     int count = 0, row_begin = 0;
     const int cols = ceil_div(op == 0 ? g->N : g->K, COLS);
@@ -54,7 +54,7 @@ static int expect(tile *out, int op, bool even, const gemm_params *g) {
         int tiles = ceil_div(rows, size), pitch = size;
         row_begin += g->m_sizes[e];
         if (even && op != 2 && tiles > 0) {
-            pitch = ceil_div(ceil_div(rows, tiles), 64) * 64;
+            pitch = ceil_div(ceil_div(rows, tiles), 32) * 32;
             tiles = ceil_div(rows, pitch);
         }
         for (int band = 0; band < cols; band += width)
