@@ -304,7 +304,8 @@ static void test_wgmma_stores_by_warps_where_tma_loads(void **state) {
     }
 }
 
-/* Without tuning, by the rows of an expert. Forward and dX: one tile of tokens while 192 are enough, then 256; of gathered dy 128,
+/* Without tuning, by the rows of an expert. Forward and dX: one tile of tokens while 192 are enough, then 256, or 192 where the
+ * last of few tiles would end later; of gathered dy 128,
  * with twice the weights, where an expert's are at most 16 MiB. dW: the gathered operand on the side of 128; three stages
  * where rows are few. */
 static void test_wgmma_defaults(void **state) {
@@ -322,6 +323,11 @@ static void test_wgmma_defaults(void **state) {
         {GG_FORWARD, GG_PERMUTE_X, 150, 192, 128, 64, 4, false},
         {GG_FORWARD, GG_PERMUTE_X, 151, 256, 128, 64, 4, false},
         {GG_FORWARD, GG_PERMUTE_Y, 4096, 256, 128, 64, 4, false},
+        /* few tiles: 225 rows are one of 256 or two of 128, with less behind the others; 257 are two of 160 either way */
+        {GG_FORWARD, 0, 209, 256, 128, 64, 4, false},
+        {GG_FORWARD, 0, 210, 192, 128, 64, 4, false},
+        {GG_FORWARD, GG_PERMUTE_X, 273, 192, 128, 64, 4, false},
+        {GG_FORWARD, GG_PERMUTE_X, 274, 256, 128, 64, 4, false},
         {GG_DX, 0, 96, 128, 64, 128, 6, false},
         {GG_DX, GG_PERMUTE_Y, 150, 192, 64, 128, 4, false},
         {GG_DX, GG_PERMUTE_Y, 151, 128, 64, 256, 4, false},

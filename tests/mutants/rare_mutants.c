@@ -288,12 +288,11 @@ static const mutant table[] = {
      .expected = WRONG | CHECK(BY_UNWRITTEN),
      BOTH},
     {.name = "scratch_accumulates",
-     BEFORE_THE_STORE(
-         "static float scratch; /* zero in the first launch */\n"
-         "        acc[0][0][1] += scratch;\n"
-         "        block_sync();\n"
-         "        if (blockIdx.x == 0 && threadIdx.x == 0 && number >= gridDim.x) scratch += "
-         "64.0f;"),
+     BEFORE_THE_STORE("static float scratch; /* zero in the first launch */\n"
+                      "        acc[0][0][1] += scratch;\n"
+                      "        block_sync();\n"
+                      "        if (blockIdx.x == 0 && threadIdx.x == 0 && number >= gridDim.x) scratch += "
+                      "64.0f;"),
      .fault = "scratch memory is right in the first launch alone",
      .cases = FORWARD EXACT " and T1024",
      .expected = WRONG | ANY_REPEAT,
