@@ -4,7 +4,6 @@
 #include "sim_fixture.h"
 
 #include "device/params.h"
-#include "patched.h"
 
 typedef struct walk_params { /* as in tests/sim/walk.cu */
     gemm_params gemm;
@@ -150,32 +149,16 @@ static void wrong_walks_are_seen(void **state) {
         {1, true, "atomic_add_u32(p->drawn, 0 - tiles)", "atomic_add_u32(p->drawn, 1 - tiles)"},
         {2, true, "tiles = walk->first;", "tiles = walk->first + walk->tiles_end;"},
     };
-    char error[GG_ERROR_SIZE];
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        gg_source_file files[64];
-        int count = 0;
-        char *text = NULL, macros[32], path[] = "/tmp/moegemm-test-XXXXXX";
+        char macros[32];
         bench b;
-        gg_kernel *kernel = NULL;
-        for (; gg_embedded_sources[count].name; count++) {
-            files[count] = gg_embedded_sources[count];
-            if (!strcmp(files[count].name, "scheduler.h"))
-                files[count].text = text = patched(files[count].text, rows[i].find, rows[i].replace);
-        }
-        files[count++] = (gg_source_file){"walk.cu", read_test_source("walk.cu")};
-        files[count] = (gg_source_file){NULL, NULL};
         snprintf(macros, sizeof macros, "OP=%d EVEN_ROWS=1 DRAWN=%d", rows[i].op, rows[i].drawn);
-        close(mkstemp(path));
         bench_open(&b);
-        if (gg_sim_compile(&(gg_source){.files = files, .root = "walk.cu", .macros = macros},
-                           &(gg_target){"sim"}, path, error) ||
-            gg_sim_backend.load(b.backend, path, "write_tiles", &kernel))
-            fail_msg("row %zu: %s", i, error);
+        gg_kernel *kernel = bench_wrong_kernel(&b, "walk.cu", macros, "write_tiles", "scheduler.h",
+                                               rows[i].find, rows[i].replace);
         if (right(&b, kernel, rows[i].op, true)) fail_msg("row %zu is not seen: '%s'", i, rows[i].replace);
         bench_close(&b);
-        unlink(path);
-        free(text);
     }
 }
 
