@@ -95,7 +95,7 @@ static const mutant table[] = {
      KERNEL("scheduler.h"),
      .find = "if (width < BAND) {",
      .replace = "if (width < BAND && band > 0) {",
-     .fault = "an only band is taken to be 16 columns of tiles wide",
+     .fault = "an only band is taken to be as wide as a whole one",
      .cases = DW EXACT " and not T0",
      .expected = WRONG | CHECK(BY_UNWRITTEN) | CHECK(BY_GUARD) | CRASH,
      BOTH},
