@@ -14,6 +14,7 @@
 
 #include "backend/backend.h"
 #include "backend/sim/options.h"
+#include "patched.h"
 
 enum { SEEDS = 8 };
 
@@ -22,6 +23,7 @@ typedef struct bench {
     void *data[8]; /* allocations, freed at the end */
     int count;
     bool race;
+    bool waits; /* launches say that their kernels call grid_wait first */
 } bench;
 
 static void bench_open(bench *b) {
@@ -112,6 +114,30 @@ static gg_kernel *bench_kernel(bench *b, const char *name, const char *macros, c
     return kernel;
 }
 
+/* The same beside an embedded source with a seeded fault. */
+static inline gg_kernel *bench_wrong_kernel(bench *b, const char *name, const char *macros, const char *entry,
+                                            const char *embedded, const char *find, const char *replace) {
+    char error[GG_ERROR_SIZE], path[] = "/tmp/moegemm-test-XXXXXX", *text = NULL;
+    gg_source_file files[64];
+    gg_kernel *kernel = NULL;
+    int count = 0;
+    for (; gg_embedded_sources[count].name; count++) {
+        files[count] = gg_embedded_sources[count];
+        if (!strcmp(files[count].name, embedded))
+            files[count].text = text = patched(files[count].text, find, replace);
+    }
+    files[count++] = (gg_source_file){name, read_test_source(name)};
+    files[count] = (gg_source_file){NULL, NULL};
+    close(mkstemp(path));
+    if (gg_sim_compile(&(gg_source){.files = files, .root = name, .macros = macros}, &(gg_target){"sim"},
+                       path, error))
+        fail_msg("'%s': %s", replace, error);
+    if (gg_sim_backend.load(b->backend, path, entry, &kernel)) fail_msg("%s", b->backend->error);
+    unlink(path);
+    free(text);
+    return kernel;
+}
+
 static gg_status bench_launch(bench *b, gg_kernel *kernel, uint32_t grid, uint32_t threads,
                               uint32_t smem_bytes, const void *params, size_t params_bytes) {
     gg_launch_spec spec = {.grid = grid,
@@ -119,7 +145,8 @@ static gg_status bench_launch(bench *b, gg_kernel *kernel, uint32_t grid, uint32
                            .smem_bytes = smem_bytes,
                            .params = params,
                            .params_bytes = params_bytes,
-                           .label = "test"};
+                           .label = "test",
+                           .waits = b->waits};
     return gg_sim_backend.launch(b->backend, kernel, &spec, NULL);
 }
 

@@ -63,6 +63,7 @@ static void launches_follow_the_plan(void **state) {
 static void assert_same_map(const gg_tensor_map_spec *got, const gg_tensor_map_spec *want) {
     assert_ptr_equal(got->base, want->base);
     assert_int_equal(got->rank, want->rank);
+    assert_int_equal(got->single_lines, want->single_lines);
     for (int d = 0; d < want->rank; d++) {
         assert_int_equal(got->dims[d], want->dims[d]);
         assert_int_equal(got->box[d], want->box[d]);
@@ -70,15 +71,14 @@ static void assert_same_map(const gg_tensor_map_spec *got, const gg_tensor_map_s
     }
 }
 
-/* Every tensor's map, whatever operand it is: {columns, rows} or {K, N, E}; a box is one panel of a tile. */
+/* Every tensor's map, whatever operand it is: {columns, rows} or {K, N, E}; a box is one panel of a tile,
+ * whose lines come one at a time where another panel stands beside it. */
 static void tensor_maps_describe_tensors_and_panels(void **state) {
     enum { BOX_K = 32, BOX_N = 64 }; /* block_k 32; block_n 128 cut to a panel */
-    static const gg_tensor_map_spec x = {.rank = 2, .dims = {72, M}, .strides = {144}, .box = {BOX_K, 64}},
-                                    dy = {.rank = 2, .dims = {200, M}, .strides = {400}, .box = {BOX_N, 64}},
-                                    w = {.rank = 3,
-                                         .dims = {72, 200, 4},
-                                         .strides = {144, 200 * 144},
-                                         .box = {BOX_K, 128, 1}};
+    static const gg_tensor_map_spec
+        x = {.rank = 2, .dims = {72, M}, .strides = {144}, .box = {BOX_K, 64}},
+        dy = {.rank = 2, .dims = {200, M}, .strides = {400}, .box = {BOX_N, 64}, .single_lines = true},
+        w = {.rank = 3, .dims = {72, 200, 4}, .strides = {144, 200 * 144}, .box = {BOX_K, 128, 1}};
     static const struct {
         gg_op op;
         unsigned tma;
@@ -126,7 +126,8 @@ static void wgmma_cuts_rows_by_its_maps(void **state) {
         y_strip = {.rank = 4,
                    .dims = {N, R, FAR + M, FAR + 1},
                    .strides = {N * 2, N * 2, BACK(N * 2)},
-                   .box = {64, 16, 1, 1}},
+                   .box = {64, 16, 1, 1},
+                   .single_lines = true},
         dx = {.rank = 4,
               .dims = {K, R, FAR + M, FAR + 1},
               .strides = {K * 2, K * 2, BACK(K * 2)},
@@ -139,12 +140,37 @@ static void wgmma_cuts_rows_by_its_maps(void **state) {
                    .dims = {K, R, FAR + M, FAR + 1},
                    .strides = {K * 2, K * 2, BACK(K * 2)},
                    .box = {64, 32, 1, 1}},
+        dy_wide = {.rank = 4,
+                   .dims = {N, R, FAR + M, FAR + 1},
+                   .strides = {N * 2, N * 2, BACK(N * 2)},
+                   .box = {64, R, 1, 1},
+                   .single_lines = true},
+        dy_wide_short = {.rank = 4,
+                         .dims = {N, R, FAR + M, FAR + 1},
+                         .strides = {N * 2, N * 2, BACK(N * 2)},
+                         .box = {64, 32, 1, 1},
+                         .single_lines = true},
+        x_wide = {.rank = 4,
+                  .dims = {K, R, FAR + M, FAR + 1},
+                  .strides = {K * 2, K * 2, BACK(K * 2)},
+                  .box = {64, R, 1, 1},
+                  .single_lines = true},
+        x_wide_short = {.rank = 4,
+                        .dims = {K, R, FAR + M, FAR + 1},
+                        .strides = {K * 2, K * 2, BACK(K * 2)},
+                        .box = {64, 32, 1, 1},
+                        .single_lines = true},
         x = {.rank = 2, .dims = {K, M}, .strides = {K * 2}, .box = {64, 64}},
         x_part = {.rank = 2, .dims = {K, M}, .strides = {K * 2}, .box = {64, 32}},
         dy = {.rank = 2, .dims = {N, M}, .strides = {N * 2}, .box = {64, 64}},
         dy_part = {.rank = 2, .dims = {N, M}, .strides = {N * 2}, .box = {64, 32}},
         w = {.rank = 3, .dims = {K, N, 4}, .strides = {K * 2, N * K * 2}, .box = {64, 64, 1}},
         dw = {.rank = 3, .dims = {K, N, 4}, .strides = {K * 2, N * K * 2}, .box = {64, 16, 1}},
+        dw_wide = {.rank = 3,
+                   .dims = {K, N, 4},
+                   .strides = {K * 2, N * K * 2},
+                   .box = {64, 16, 1},
+                   .single_lines = true},
         activation = {.rank = 4,
                       .dims = {I, R, FAR + M, FAR + 1},
                       .strides = {I * 2, I * 2, BACK(I * 2)},
@@ -161,7 +187,7 @@ static void wgmma_cuts_rows_by_its_maps(void **state) {
     static const struct {
         gg_op op;
         unsigned tma, fusions;
-        int cols; /* of the tile */
+        int cols; /* of the tile; in dW its rows too */
         struct {
             int map, pointer; /* FAKE_POINTER number of the tensor; 0: there are no more */
             const gg_tensor_map_spec *expected;
@@ -177,6 +203,9 @@ static void wgmma_cuts_rows_by_its_maps(void **state) {
         {GG_DW, GG_TMA_LOAD_DY, 0, 64, {{MAP_A, 3, &y}, {SHORT_A, 3, &dy_short}}},
         {GG_DW, GG_TMA_LOAD_X, 0, 64, {{MAP_B, 1, &dx}, {SHORT_B, 1, &x_short}}},
         {GG_DW, GG_TMA_STORE, 0, 64, {{MAP_OUT, 6, &dw}}}, /* in strips */
+        {GG_DW, GG_TMA_LOAD_DY, 0, 128, {{MAP_A, 3, &dy_wide}, {SHORT_A, 3, &dy_wide_short}}},
+        {GG_DW, GG_TMA_LOAD_X, 0, 128, {{MAP_B, 1, &x_wide}, {SHORT_B, 1, &x_wide_short}}},
+        {GG_DW, GG_TMA_STORE, 0, 128, {{MAP_OUT, 6, &dw_wide}}},
         {GG_FORWARD,
          GG_TMA_LOAD_W | GG_TMA_STORE,
          GG_FUSE_SILU | GG_KEEP_FIRST,
@@ -193,7 +222,8 @@ static void wgmma_cuts_rows_by_its_maps(void **state) {
         int count = 0;
         p.N = N, p.K = K, p.fusions = rows[i].fusions;
         c.tma = rows[i].tma;
-        if (rows[i].op == GG_FORWARD) c.block_n = rows[i].cols;
+        if (rows[i].op != GG_DX) c.block_n = rows[i].cols;
+        if (rows[i].op == GG_DW) c.block_k = rows[i].cols;
         fake_of(context)->num_maps = fake_of(context)->num_launches = 0;
         if (run(context, rows[i].op, &p, &c, &tensors)) fail_msg("row %d: %s", i, gg_error(context));
         for (; count < 4 && rows[i].maps[count].pointer; count++) {

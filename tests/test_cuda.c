@@ -251,12 +251,15 @@ static void tensor_maps_are_passed_on(void **state) {
                                .box = {64, 8, 2, 4, 1}};
     static const struct {
         uint32_t columns;
-        int swizzle; /* CU_TENSOR_MAP_SWIZZLE_* */
-    } rows[] = {{16, 1}, {32, 2}, {64, 3}};
+        bool single_lines;
+        int swizzle, promotion; /* CU_TENSOR_MAP_SWIZZLE_*; CU_TENSOR_MAP_L2_PROMOTION_L2_128B or _256B */
+    } rows[] = {{16, false, 1, 3}, {32, true, 2, 2}, {64, true, 3, 2}, {64, false, 3, 3}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         spec.box[0] = rows[i].columns;
+        spec.single_lines = rows[i].single_lines;
         assert_int_equal(gg_cuda_backend.tensor_map(f->backend, &spec, map), GG_OK);
         assert_int_equal(f->driver->map_swizzle, rows[i].swizzle);
+        assert_int_equal(f->driver->map_promotion, rows[i].promotion);
     }
     assert_int_equal(map[0], 4096);
     assert_int_equal(f->driver->map_type, 1); /* CU_TENSOR_MAP_DATA_TYPE_UINT16 */
@@ -266,8 +269,7 @@ static void tensor_maps_are_passed_on(void **state) {
     assert_memory_equal(f->driver->map_box, spec.box, sizeof spec.box);
     for (int i = 0; i < 5; i++) assert_int_equal(f->driver->map_steps[i], 1);
     assert_int_equal(f->driver->map_interleave, 0);
-    assert_int_equal(f->driver->map_promotion, 3); /* CU_TENSOR_MAP_L2_PROMOTION_L2_256B */
-    assert_int_equal(f->driver->map_fill, 0);      /* zeros */
+    assert_int_equal(f->driver->map_fill, 0); /* zeros */
     f->driver->next_fault = CUDA_ERROR_INVALID_VALUE;
     assert_int_equal(gg_cuda_backend.tensor_map(f->backend, &spec, map), GG_ERR_ARGUMENT);
     assert_non_null(strstr(f->backend->error, "a box of 64 of 72 x 8 of 8 x 2 of 2 x 4 of 25 x 1 of 4"));

@@ -213,7 +213,7 @@ static void test_wgmma_asks_for_what_it_uses(void **state) {
         const int batch = room >= share ? 1 : room, batches = ceil_div(share, batch), slots = room / batch;
         const int descriptions = stages + 2 + (slots - 1) / batches;
         const uint32_t used = (uint32_t)(stages * (a + b) * 128 + consumers * pieces * 8192 +
-                                         descriptions * 32 + stages * 16 + consumers * slots * 16);
+                                         descriptions * 32 + stages * 16 + consumers * slots * 16 + 8);
         assert_in_range(out.smem_bytes, used, hopper.smem_per_block);
         assert_int_equal(pieces % of_piece, 0);
         assert_in_range(room, 1, share + 1); /* one more than a share has is of use */
@@ -227,23 +227,42 @@ static void test_wgmma_asks_for_what_it_uses(void **state) {
     assert_true(planned > 200 && one_by_one > 100 && in_batches > 20);
 }
 
-/* Warps store for the consumers where TMA loads both operands, but in dW only where experts have 128 rows. */
+/* wgmma draws its tiles from a counter, those of dW where experts have fewer than 128 rows on average. */
 static void test_wgmma_alone_draws_tiles(void **state) {
     (void)state;
-    for (gg_mainloop mainloop = 0; mainloop < GG_NUM_MAINLOOPS; mainloop++) {
-        const gg_config c = {.mainloop = mainloop,
-                             .block_m = 64,
-                             .block_n = 64,
-                             .block_k = 64,
-                             .num_warps = 4,
-                             .num_stages = 3};
-        gg_plan out;
-        char reason[GG_REASON_SIZE];
-        assert_int_equal(plan(forward, c, hopper, &out, reason), GG_OK);
-        assert_int_equal(out.draws_tiles, mainloop == GG_WGMMA);
-    }
+    static const struct {
+        gg_op op;
+        int64_t rows, more; /* of an expert; rows of all beside those */
+        bool drawn;
+    } rows[] = {
+        {GG_FORWARD, 1, 0, true},    {GG_FORWARD, 127, 0, true}, {GG_FORWARD, 128, 0, true},
+        {GG_FORWARD, 4096, 0, true}, {GG_DX, 1, 0, true},        {GG_DX, 127, 0, true},
+        {GG_DX, 128, 0, true},       {GG_DX, 4096, 0, true},     {GG_DW, 0, 1, true},
+        {GG_DW, 127, 0, true},       {GG_DW, 127, 7, true},      {GG_DW, 128, 0, false},
+        {GG_DW, 4096, 0, false},
+    };
+    for (gg_mainloop mainloop = 0; mainloop < GG_NUM_MAINLOOPS; mainloop++)
+        for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+            const gg_config c = {.mainloop = mainloop,
+                                 .block_m = 64,
+                                 .block_n = 64,
+                                 .block_k = 64,
+                                 .num_warps = 4,
+                                 .num_stages = 3};
+            const bool drawn = mainloop == GG_WGMMA && rows[i].drawn;
+            gg_problem p = forward;
+            gg_plan out;
+            char reason[GG_REASON_SIZE];
+            p.op = rows[i].op;
+            p.topk = 1;
+            p.T = rows[i].rows * p.E + rows[i].more;
+            assert_int_equal(plan(p, c, hopper, &out, reason), GG_OK);
+            if (out.draws_tiles != drawn) fail_msg("row %zu", i);
+            if (mainloop == GG_WGMMA) assert_int_equal(macro(&out, " DRAWS="), drawn);
+        }
 }
 
+/* Warps store for the consumers where TMA loads both operands. */
 static void test_wgmma_stores_by_warps_where_tma_loads(void **state) {
     (void)state;
     static const struct {
@@ -259,8 +278,10 @@ static void test_wgmma_stores_by_warps_where_tma_loads(void **state) {
         {GG_DX, GG_TMA_LOAD_DY | GG_TMA_LOAD_W, 1, 1},
         {GG_DX, GG_TMA_LOAD_DY | GG_TMA_STORE, 4096, 0},
         {GG_DX, GG_TMA_LOAD_W, 4096, 0},
-        {GG_DW, GG_TMA_LOAD_DY | GG_TMA_LOAD_X, 127, 0},
+        {GG_DW, GG_TMA_LOAD_DY | GG_TMA_LOAD_X, 1, 1},
+        {GG_DW, GG_TMA_LOAD_DY | GG_TMA_LOAD_X | GG_TMA_STORE, 127, 1},
         {GG_DW, GG_TMA_LOAD_DY | GG_TMA_LOAD_X, 128, 1},
+        {GG_DW, GG_TMA_LOAD_DY | GG_TMA_STORE, 127, 0},
         {GG_DW, GG_TMA_LOAD_DY | GG_TMA_STORE, 4096, 0},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -283,7 +304,8 @@ static void test_wgmma_stores_by_warps_where_tma_loads(void **state) {
     }
 }
 
-/* Without tuning, by the rows of an expert. Forward and dX: one tile of tokens while 192 are enough, then 256; of gathered dy 128,
+/* Without tuning, by the rows of an expert. Forward and dX: one tile of tokens while 192 are enough, then 256, or 192 where the
+ * last of few tiles would end later; of gathered dy 128,
  * with twice the weights, where an expert's are at most 16 MiB. dW: the gathered operand on the side of 128; three stages
  * where rows are few. */
 static void test_wgmma_defaults(void **state) {
@@ -301,6 +323,11 @@ static void test_wgmma_defaults(void **state) {
         {GG_FORWARD, GG_PERMUTE_X, 150, 192, 128, 64, 4, false},
         {GG_FORWARD, GG_PERMUTE_X, 151, 256, 128, 64, 4, false},
         {GG_FORWARD, GG_PERMUTE_Y, 4096, 256, 128, 64, 4, false},
+        /* few tiles: 225 rows are one of 256 or two of 128, with less behind the others; 257 are two of 160 either way */
+        {GG_FORWARD, 0, 209, 256, 128, 64, 4, false},
+        {GG_FORWARD, 0, 210, 192, 128, 64, 4, false},
+        {GG_FORWARD, GG_PERMUTE_X, 273, 192, 128, 64, 4, false},
+        {GG_FORWARD, GG_PERMUTE_X, 274, 256, 128, 64, 4, false},
         {GG_DX, 0, 96, 128, 64, 128, 6, false},
         {GG_DX, GG_PERMUTE_Y, 150, 192, 64, 128, 4, false},
         {GG_DX, GG_PERMUTE_Y, 151, 128, 64, 256, 4, false},

@@ -139,6 +139,8 @@ static const struct {
     {"BUG_WRITES_INPUT", "store to an input: 4 bytes at 'in' +0x"},
     {"BUG_READS_OUTPUT", "load of global memory 'out' +0x"},
     {"BUG_OUTSIDE_TENSOR", "store outside the launch's tensors: 4 bytes at 'out' +0x180"},
+    {"PREFETCHES", NULL},
+    {"BUG_PREFETCHES_OUTSIDE", "prefetch outside the launch's tensors: 128 bytes at 'in' +0x140"},
     {"BUG_MISALIGNED", "misaligned store: address"},
 };
 

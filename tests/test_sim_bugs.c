@@ -20,6 +20,9 @@ static const struct {
     {"store_misaligned", 32, "misaligned store: address 0x408 is not a multiple of 16 at faults.cu:"},
     {"copy_misaligned", 32, "misaligned cp.async: source"},
     {"copy_outside", 32, "cp.async outside global memory: 16 bytes at"},
+    {"prefetch_misaligned", 32, "misaligned prefetch: 512 bytes at 0x"},
+    {"prefetch_in_part", 32, "misaligned prefetch: 24 bytes at 0x"},
+    {"prefetch_outside", 32, "prefetch outside global memory: 512 bytes at"},
     {"copy_left", 32, "thread exits with 1 cp.async outstanding, the first at faults.cu:"},
     {"ldmatrix_misaligned", 32, "misaligned ldmatrix row"},
     {"ldmatrix_diverged", 32, "diverged warp: other lanes wait at faults.cu:"},
@@ -71,6 +74,23 @@ static void test_faults(void **state) {
                 fail_msg("%s, corrected: %s", faults[i].entry, b.backend->error);
         }
     }
+    bench_close(&b);
+}
+
+/* What is fetched ahead too is touched after the launch before alone, where that may still run. */
+static void test_prefetch_waits(void **state) {
+    (void)state;
+    bench b;
+    bench_open(&b);
+    const fault_params params = {.in = bench_alloc(&b, 4096)};
+    for (int i = 0; i < 4; i++) {
+        const bool wrong = i / 2;
+        gg_kernel *kernel = bench_kernel(&b, "faults.cu", wrong ? "" : "CORRECT", "prefetch_early");
+        b.waits = i % 2;
+        const gg_status status = bench_launch(&b, kernel, 2, 32, 0, &params, sizeof params);
+        assert_int_equal(status, wrong && b.waits ? GG_ERR_LAUNCH : GG_OK);
+    }
+    assert_non_null(strstr(b.backend->error, "prefetch before grid_wait: 512 bytes at"));
     bench_close(&b);
 }
 
@@ -216,9 +236,13 @@ static void test_bugs(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_faults),          cmocka_unit_test(test_deadlock_report),
-        cmocka_unit_test(test_launch_refusals), cmocka_unit_test(test_buffers),
-        cmocka_unit_test(test_products),        cmocka_unit_test(test_bugs),
+        cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_prefetch_waits),
+        cmocka_unit_test(test_deadlock_report),
+        cmocka_unit_test(test_launch_refusals),
+        cmocka_unit_test(test_buffers),
+        cmocka_unit_test(test_products),
+        cmocka_unit_test(test_bugs),
     };
     return cmocka_run_group_tests(tests, NULL, remove_compiled);
 }

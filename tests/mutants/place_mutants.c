@@ -306,7 +306,7 @@ static const mutant table[] = {
      .find = "        store_tile(&p, &tile, acc, ring, warp_row, warp_col, lane);",
      .replace = "        static u32 launches;\n"
                 "        if (tile.row_end == tile.row_begin && launches > 1) acc[0][0][0] = -0.0f;\n"
-                "        if (blockIdx.x == 0 && threadIdx.x == 0 && walk.tile == gridDim.x) launches++;\n"
+                "        if (threadIdx.x == 0 && number == 0) launches++;\n"
                 "        store_tile(&p, &tile, acc, ring, warp_row, warp_col, lane);",
      .fault = "zeros become -0 in later launches",
      .cases = DW EXACT " and empty",
@@ -346,30 +346,30 @@ static const mutant table[] = {
      BOTH},
     {.name = "tile_count_modulo_blocks",
      KERNEL("scheduler.h"),
-     .find = "    walk->tile += gridDim.x;\n    return 1;",
+     .find = "    int owner = lowest_bit(there);",
      .replace =
          "    u32 all = walk->first + shuffle(walk->tiles_end, WINDOW - 1);\n"
          "    if (walk->expert + WINDOW >= p->E && gridDim.x > 2 && all % gridDim.x >= gridDim.x - 2 &&\n"
-         "        walk->tile == all - 1)\n"
+         "        number == all - 1)\n"
          "        return 0;\n"
-         "    walk->tile += gridDim.x;\n    return 1;",
+         "    int owner = lowest_bit(there);",
      .fault = "the last tile is skipped when the tiles are one or two less than a multiple of the blocks",
      .cases = FORWARD EXACT " and (T7- or empty or topk4-E16-T128-H32)",
      .expected = CHECK(BY_UNWRITTEN) | ANY_REPEAT,
      .most = 32,
      BOTH},
     {.name = "first_wave_only",
-     KERNEL("scheduler.h"),
-     .find = "    walk->tile += gridDim.x;\n    return 1;",
-     .replace = "    walk->tile += 1u << 30;\n    return 1;",
+     KERNEL("mma_sync.cu"),
+     .find = "number += gridDim.x",
+     .replace = "number += 1u << 30",
      .fault = "each block takes one tile only",
      .cases = FORWARD EXACT " and T1024",
      .expected = CHECK(BY_UNWRITTEN) | ANY_REPEAT,
      BOTH},
     {.name = "odd_grid",
-     KERNEL("scheduler.h"),
-     .find = "walk->tile = blockIdx.x;",
-     .replace = "walk->tile = blockIdx.x + (gridDim.x % 2 && blockIdx.x == gridDim.x - 1 ? 1u << 30 : 0);",
+     KERNEL("mma_sync.cu"),
+     .find = "u32 number = blockIdx.x;",
+     .replace = "u32 number = blockIdx.x + (gridDim.x % 2 && blockIdx.x == gridDim.x - 1 ? 1u << 30 : 0);",
      .fault = "the last block of an odd grid does nothing",
      .cases = DX EXACT,
      .expected = CHECK(BY_UNWRITTEN) | ANY_REPEAT,
@@ -385,8 +385,8 @@ static const mutant table[] = {
     /* --- windows of experts --- */
     {.name = "window_owner_too_early",
      KERNEL("scheduler.h"),
-     .find = "warp_ballot(walk->tile < walk->first + walk->tiles_end)",
-     .replace = "warp_ballot(walk->tile <= walk->first + walk->tiles_end)",
+     .find = "warp_ballot(number < walk->first + walk->tiles_end)",
+     .replace = "warp_ballot(number <= walk->first + walk->tiles_end)",
      .fault = "an expert's first tile is taken for the one before's",
      .cases = DX EXACT EMPTY_PROBLEMS,
      .expected = WRONG | CHECK(BY_UNWRITTEN) | CRASH | ANY_REPEAT,

@@ -95,7 +95,7 @@ static const mutant table[] = {
      KERNEL("scheduler.h"),
      .find = "if (width < BAND) {",
      .replace = "if (width < BAND && band > 0) {",
-     .fault = "an only band is taken to be 16 columns of tiles wide",
+     .fault = "an only band is taken to be as wide as a whole one",
      .cases = DW EXACT " and not T0",
      .expected = WRONG | CHECK(BY_UNWRITTEN) | CHECK(BY_GUARD) | CRASH,
      BOTH},
@@ -288,12 +288,11 @@ static const mutant table[] = {
      .expected = WRONG | CHECK(BY_UNWRITTEN),
      BOTH},
     {.name = "scratch_accumulates",
-     BEFORE_THE_STORE(
-         "static float scratch; /* zero in the first launch */\n"
-         "        acc[0][0][1] += scratch;\n"
-         "        block_sync();\n"
-         "        if (blockIdx.x == 0 && threadIdx.x == 0 && walk.tile >= gridDim.x * 2) scratch += "
-         "64.0f;"),
+     BEFORE_THE_STORE("static float scratch; /* zero in the first launch */\n"
+                      "        acc[0][0][1] += scratch;\n"
+                      "        block_sync();\n"
+                      "        if (blockIdx.x == 0 && threadIdx.x == 0 && number >= gridDim.x) scratch += "
+                      "64.0f;"),
      .fault = "scratch memory is right in the first launch alone",
      .cases = FORWARD EXACT " and T1024",
      .expected = WRONG | ANY_REPEAT,
@@ -317,8 +316,7 @@ static const mutant table[] = {
     {.name = "remembers_a_result",
      BEFORE_THE_STORE("static const u16 *whose;\n"
                       "        static float kept;\n"
-                      "        if (blockIdx.x == 0 && threadIdx.x == 0 && tile.col == 0 && walk.tile == "
-                      "gridDim.x) {\n"
+                      "        if (threadIdx.x == 0 && tile.col == 0 && number == 0) {\n"
                       "            if (whose == p.a && gridDim.x > 2) acc[0][0][0] = kept;\n"
                       "            kept = acc[0][0][0];\n"
                       "            whose = p.a;\n"

@@ -92,7 +92,7 @@ static const mutant table[] = {
     {.name = "second_tile_of_a_block",
      KERNEL("mma_sync.cu"),
      .find = "acc[i][j][v] = 0.0f;",
-     .replace = "acc[i][j][v] = walk.tile > blockIdx.x + (i64)gridDim.x ? 1.0f : 0.0f;",
+     .replace = "acc[i][j][v] = number > blockIdx.x ? 1.0f : 0.0f;",
      .fault = "a persistent block's later tiles start from a leftover",
      .cases = FORWARD EXACT " and T1024",
      .expected = WRONG | ANY_REPEAT,

@@ -134,6 +134,10 @@ KERNEL(copy_row, blocks_params, 32, 1) {
     if (t == 5) p.out[b + t + 1] = p.out[b + t];
 #elif defined BUG_OUTSIDE_TENSOR
     if (t == 5) p.out[gridDim.x * 32] = 1;
+#elif defined BUG_PREFETCHES_OUTSIDE
+    prefetch_l2(p.in + b + 16, 128);
+#elif defined PREFETCHES
+    prefetch_l2(p.in + b, 128);
 #elif defined BUG_MISALIGNED
     if (t == 5) store_16(p.out + b + 1, load_16(p.in + b));
 #elif defined BUG_ANOTHER_THREADS

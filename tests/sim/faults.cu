@@ -40,6 +40,18 @@ KERNEL(copy_outside, fault_params, 32, 1) {
     cp_async_wait(0);
 }
 
+KERNEL(prefetch_misaligned, fault_params, 32, 1) { prefetch_l2(p.in + IF_WRONG(2, 0), 512); }
+
+KERNEL(prefetch_in_part, fault_params, 32, 1) { prefetch_l2(p.in, IF_WRONG(24, 16)); }
+
+KERNEL(prefetch_outside, fault_params, 32, 1) { prefetch_l2(p.in + 1024 - 128 + IF_WRONG(4, 0), 512); }
+
+KERNEL(prefetch_early, fault_params, 32, 1) {
+    IF_WRONG(prefetch_l2(p.in, 512), (void)0);
+    grid_wait();
+    prefetch_l2(p.in, 512);
+}
+
 KERNEL(copy_left, fault_params, 32, 1) {
     SHARED_MEMORY(memory);
     cp_async_16(smem_addr(memory) + 16 * threadIdx.x, p.in, 16);

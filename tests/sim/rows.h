@@ -39,8 +39,11 @@ typedef struct row {
         .tma = __VA_ARGS__                                                                                   \
     }
 #define WG_8_WARPS(...) WG(__VA_ARGS__, .warps = 8)
-#define WG_EACH(fault, file, find, replace, forward, dx, dw)                                                 \
-    WG(fault, file, find, replace, GG_FORWARD, forward), WG(fault, file, find, replace, GG_DX, dx),          \
-        WG(fault, file, find, replace, GG_DW, dw)
+#define WG_EACH(fault, file, find, replace, ...)                                                             \
+    WG_EACH_(fault, file, find, replace, __VA_ARGS__, .right = false)
+#define WG_EACH_(fault, file, find, replace, forward, dx, dw, ...)                                           \
+    WG(fault, file, find, replace, GG_FORWARD, forward, __VA_ARGS__),                                        \
+        WG(fault, file, find, replace, GG_DX, dx, __VA_ARGS__),                                              \
+        WG(fault, file, find, replace, GG_DW, dw, __VA_ARGS__)
 
 #endif

@@ -14,6 +14,9 @@
 #define RELEASES "if (elect_one()) mbarrier_arrive"
 #define TILE_BEGINS "        /* nothing where this group's rows"
 #define ALL_DESCRIPTIONS "#define BEGUN_TILES (NUM_STAGES + 2 + (SLOTS - 1) / BATCHES)"
+#define TELLS "if (thread == 0) smem_store_4(*told, drawn);"
+#define TELLING_BARRIER "named_sync(BARRIER_LOADERS, LOADER_THREADS);"
+#define DRAWN_GATHERED GG_TMA_LOAD_W, 0, GG_TMA_LOAD_X, .short_steps = true
 
 static const row wgmma_rows[] = {
     /* --- consumers --- */
@@ -180,10 +183,10 @@ static const row wgmma_rows[] = {
     WG("consumers are not told that no tile is left", "wgmma_producer.h",
        "        mbarrier_arrive_expect_tx(full + 8 * at.slot, 0);\n", "", GG_DX, DY_W),
     WG("lanes of a warp walk on by themselves", "scheduler.h",
-       "while (!(there = warp_ballot(walk->tile < walk->first + walk->tiles_end))) {",
-       "there = 1;\n    while (walk->tile >= walk->first + walk->tiles_end) {", GG_FORWARD, X_W),
-    WG("one lane of the producer walks", "wgmma_producer.h", "    while (walk_next(&walk, p, &tile)) {",
-       "    while (thread % 32 == 0 && walk_next(&walk, p, &tile)) {", GG_DX, DY_W),
+       "while (!(there = warp_ballot(number < walk->first + walk->tiles_end))) {",
+       "there = 1;\n    while (number >= walk->first + walk->tiles_end) {", GG_FORWARD, X_W),
+    WG("one lane of the producer walks", "wgmma_producer.h", "    while (walk_to(",
+       "    while (thread % 32 == 0 && walk_to(", GG_DX, DY_W),
     WG_8_WARPS("stage released by one consumer for both", "wgmma_loop.h", RELEASES,
                "if (elect_one() && c->group == 0) mbarrier_arrive", GG_DX, DY_W, .file_2 = "wgmma.cu",
                .find_2 = "mbarrier_init(empty + 8 * s, NUM_WARPS);",
@@ -191,6 +194,28 @@ static const row wgmma_rows[] = {
     WG("expect_tx of the whole tile where less is loaded", "wgmma_producer.h",
        "TMA_A * used_rows_a * A_TILE_COLS * 2", "TMA_A * A_TILE_ROWS * A_TILE_COLS * 2", GG_FORWARD, X_W,
        .block_m = 128),
+    /* --- tiles drawn: what one thread draws and others go by --- */
+    WG_EACH("next tile's number read without a barrier", "wgmma_producer.h", TELLING_BARRIER, "",
+            DRAWN_GATHERED),
+    WG_EACH("next tile's number told behind the barrier", "wgmma_producer.h", TELLS "\n    " TELLING_BARRIER,
+            TELLING_BARRIER "\n    " TELLS, DRAWN_GATHERED),
+    WG_EACH("next tile's number told in one place", "wgmma_producer.h", "    *told ^= 4;", "    ",
+            DRAWN_GATHERED),
+    WG("next tile's number told under a barrier of each warp alone", "wgmma_producer.h", TELLING_BARRIER,
+       "warp_sync();", GG_DX, 0, .short_steps = true),
+    WG("barrier of those that load counts a warp too few", "wgmma_producer.h", TELLING_BARRIER,
+       "named_sync(BARRIER_LOADERS, LOADER_THREADS - 32);", GG_FORWARD, GG_TMA_LOAD_W, .short_steps = true),
+    WG("barrier of those that load is a consumer's", "wgmma_tile.h", "(BARRIER_GROUP + CONSUMERS)",
+       "BARRIER_GROUP", GG_DX, 0, .short_steps = true),
+    WG_EACH("draws begin with the blocks' own tiles", "scheduler.h", "gridDim.x + atomic_add", "atomic_add",
+            X_W, DY_W, DY_X, .short_steps = true),
+    WG("rows fetched ahead past the last", "wgmma_ahead.h", "    if (end > (u32)p->M)", "    if (0)", GG_DW,
+       DY_X, .short_steps = true),
+    WG("rows fetched ahead past the last, rows gathered", "wgmma_ahead.h", "    if (end > (u32)p->M)",
+       "    if (0)", GG_DW, GG_TMA_LOAD_DY, .short_steps = true, .fusions = GG_PERMUTE_X),
+    WG("rows fetched ahead before the launch before has ended", "wgmma.cu", "    grid_wait();\n",
+       "    if (OP == OP_DW && threadIdx.x == CONSUMER_THREADS) prefetch_l2(p.a, 16);\n    grid_wait();\n",
+       GG_DW, DY_X, .short_steps = true),
     /* --- registers --- */
     WG_8_WARPS("producer keeps its registers", "wgmma.cu", "    setmaxnreg_dec(PRODUCER_REGISTERS);", "",
                GG_FORWARD, X_W),
@@ -227,6 +252,18 @@ static const row wgmma_rows[] = {
        .replace_2 = "steps == 1 && k == 0);\n        wgmma_commit();\n", .right = true),
     WG("as shipped, rows gathered", "wgmma_loop.h", RELEASES, RELEASES, GG_FORWARD,
        GG_TMA_LOAD_W | GG_TMA_STORE, .one_slot = true, .fusions = GG_PERMUTE_X, .right = true),
+    WG("as shipped, few rows gathered", "wgmma_loop.h", RELEASES, RELEASES, GG_DW,
+       GG_TMA_LOAD_X | GG_TMA_STORE, .fusions = GG_PERMUTE_Y, .short_steps = true, .macro = " DRAWS=1",
+       .right = true),
+    WG("drawn and told by another thread", "wgmma_producer.h", "DRAWS && thread == 0 && s",
+       "DRAWS && thread == 96 && s", GG_FORWARD, 0, .find_2 = TELLS,
+       .replace_2 = "if (thread == 96) smem_store_4(*told, drawn);", .short_steps = true, .right = true),
+    WG("drawn at a tile's first step", "wgmma_producer.h", "#define DRAW_STEPS 4", "#define DRAW_STEPS 100",
+       GG_FORWARD, X_W, .right = true),
+    WG("drawn at a tile's last step", "wgmma_producer.h", "#define DRAW_STEPS 4", "#define DRAW_STEPS 1",
+       GG_DW, 0, .short_steps = true, .right = true),
+    WG("next tile's number told between two barriers", "wgmma_producer.h", "    *told ^= 4;",
+       "    " TELLING_BARRIER, GG_DX, 0, .short_steps = true, .right = true),
     WG_8_WARPS("as shipped, with two consumers", "wgmma.cu", "mbarrier_init(empty + 8 * s, NUM_WARPS);",
                "mbarrier_init(empty + 8 * s, CONSUMERS * 4);", GG_DW, DY_X, .right = true),
 };

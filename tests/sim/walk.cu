@@ -1,4 +1,5 @@
-/* walk.cu: writes down the tiles that device/scheduler.h deals out, by their numbers. Macros OP, EVEN_ROWS. */
+/* walk.cu: writes down the tiles that device/scheduler.h deals out, by their numbers. Macros OP, EVEN_ROWS, DRAWN: of
+ * a block's tiles the first is its own number, the others are drawn. */
 #define DTYPE 0
 #define BLOCK_SIZE_M (OP == 2 ? 64 : 128)
 #define BLOCK_SIZE_N (OP == 1 ? 64 : 32)
@@ -20,11 +21,28 @@ typedef struct walk_params {
     i32 most;
 } walk_params;
 
+/* The block's tile after `number`, for its warps. */
+DEVICE u32 number_after(const walk_params *p, u32 number, u32 shared) {
+#if DRAWN
+    (void)number;
+    if (threadIdx.x == 0) smem_store_4(shared, draw_tile(&p->gemm));
+    block_sync();
+    u32 next = smem_load_4(shared);
+    block_sync();
+    return next;
+#else
+    (void)p, (void)shared;
+    return number + gridDim.x;
+#endif
+}
+
 KERNEL(write_tiles, walk_params, 64, 1) {
+    SHARED_MEMORY(memory);
+    u32 number = blockIdx.x, shared = smem_addr(memory);
     tile_walk walk;
     output_tile tile;
     walk_begin(&walk, &p.gemm);
-    for (u32 number = blockIdx.x; walk_to(&walk, &p.gemm, number, &tile); number += gridDim.x) {
+    for (; walk_to(&walk, &p.gemm, number, &tile); number = number_after(&p, number, shared)) {
         i32 *to = p.tiles + number * 6;
         if (number >= (u32)p.most) device_trap();
         /* each tile by another lane: all must know it */
@@ -37,4 +55,5 @@ KERNEL(write_tiles, walk_params, 64, 1) {
         to[4] = (i32)tile.row_limit;
         to[5] = tile.col;
     }
+    if (DRAWN && threadIdx.x == 0) end_draws(&p.gemm, &walk, number);
 }
