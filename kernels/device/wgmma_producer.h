@@ -82,8 +82,8 @@ DEVICE void wait_until_empty(u32 empty, const ring_position *at) {
     mbarrier_wait(empty + 8 * at->slot, at->parity ^ 1);
 }
 
-/* Steps before a tile's last one when the next tile is drawn: late enough for the shares to come out even, early enough for the
- * answer, some thousand cycles, to be there. */
+/* Steps from a tile's end, one at least, when the next is drawn: late enough for the shares to come out even, early enough for
+ * the answer, some thousand cycles, to be there. */
 #define DRAW_STEPS 4
 
 /* The number of the block's next tile, which the first thread has drawn, for all that load. */
