@@ -83,8 +83,8 @@ static void wrong_fetches_are_seen(void **state) {
         {"(u32)tile->row / ROWS * columns", "(u32)tile->row / ROWS"},
         {"(u32)tile->col / COLS", "(u32)tile->col / ROWS"},
         {"(u32)p->K * 2", "(u32)p->N * 2"},
-        {"row_of(p, B_GATHER, B_GATHER ? looked_up : row)", "(B_GATHER ? looked_up : row)"},
-        {"B_GATHER ? looked_up : row)", "row)"},
+        {"row_of(p, B_GATHER, B_GATHER ? slot : row)", "(B_GATHER ? slot : row)"},
+        {"B_GATHER ? slot : row)", "row)"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {

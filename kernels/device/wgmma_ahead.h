@@ -16,10 +16,13 @@ DEVICE u32 window_rows(const gemm_params *p) {
     return rows > 0 ? rows : 1;
 }
 
+/* Where m_sizes are wrong no tile may need the row, so that its index is not trusted. */
 DEVICE void fetch_row(const gemm_params *p, u32 row) {
-    i64 looked_up = A_GATHER || B_GATHER ? look_up(p, GATHER_SLOT, row) : row;
-    prefetch_l2(p->a + row_of(p, A_GATHER, A_GATHER ? looked_up : row) * p->N, (u32)p->N * 2);
-    prefetch_l2(p->b + row_of(p, B_GATHER, B_GATHER ? looked_up : row) * p->K, (u32)p->K * 2);
+    const int gathers = A_GATHER || B_GATHER;
+    u32 slot = gathers ? (u32)p->gather_indices[row] : row;
+    if (gathers && slot >= (u32)p->M) return;
+    prefetch_l2(p->a + row_of(p, A_GATHER, A_GATHER ? slot : row) * p->N, (u32)p->N * 2);
+    prefetch_l2(p->b + row_of(p, B_GATHER, B_GATHER ? slot : row) * p->K, (u32)p->K * 2);
 }
 
 /* For each window that begins with a row of the tile's expert the next one is fetched, for the first window that as well; by one
