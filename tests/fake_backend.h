@@ -14,6 +14,7 @@
 
 #include "context.h"
 #include "device/params.h"
+#include "folder.h"
 
 enum { FAKE_RECORDS = 16, FAKE_PARAMS = 1024, FAKE_LABEL = 512, FAKE_BUFFERS = 12 };
 
@@ -253,22 +254,6 @@ static gg_tensors fake_tensors(void) {
         .gather_indices = FAKE_POINTER(8),
         .topk_weights = FAKE_POINTER(9),
     };
-}
-
-/* --- a folder for each test --- */
-
-static int make_folder(void **state) {
-    char *dir = malloc(64);
-    strcpy(dir, "/tmp/moegemm-test-XXXXXX");
-    *state = dir;
-    return !mkdtemp(dir);
-}
-
-static int remove_folder(void **state) {
-    char command[96];
-    snprintf(command, sizeof command, "rm -rf '%s'", (char *)*state);
-    free(*state);
-    return system(command);
 }
 
 #endif

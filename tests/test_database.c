@@ -11,19 +11,7 @@
 #include <pthread.h>
 
 #include "database.h"
-
-static int set_up(void **state) {
-    char *dir = strdup("/tmp/test_database.XXXXXX");
-    *state = dir;
-    return dir && mkdtemp(dir) ? 0 : -1;
-}
-
-static int tear_down(void **state) {
-    char command[64];
-    snprintf(command, sizeof command, "rm -rf '%s'", (char *)*state);
-    free(*state);
-    return system(command);
-}
+#include "folder.h"
 
 static const char *path_in(const char *dir, char path[64]) {
     snprintf(path, 64, "%s/a.db", dir);
@@ -96,7 +84,7 @@ static void test_no_database(void **state) {
 }
 
 int main(void) {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, remove_folder)
     const struct CMUnitTest tests[] = {
         TEST(test_opening_waits),
         TEST(test_statements_wait),

@@ -11,23 +11,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "folder.h"
 #include "ledger.h"
 
 static const gg_device device = {.name = "a device", .driver = "1.0", .compiler = "cc 12"};
 static const mg_ledger_run usual = {.subject = "moegemm", .device = &device};
-
-static int set_up(void **state) {
-    char *dir = strdup("/tmp/test_ledger.XXXXXX");
-    *state = dir;
-    return dir && mkdtemp(dir) ? 0 : -1;
-}
-
-static int tear_down(void **state) {
-    char command[64];
-    snprintf(command, sizeof command, "rm -rf '%s'", (char *)*state);
-    free(*state);
-    return system(command);
-}
 
 static mg_ledger *open_ledger(const char *dir, const mg_ledger_run *run) {
     mg_ledger *ledger;
@@ -162,7 +150,7 @@ static void test_unusable(void **state) {
 }
 
 int main(void) {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, remove_folder)
     const struct CMUnitTest tests[] = {
         TEST(test_change_is_a_failure),
         TEST(test_what_may_differ_is_kept_apart),

@@ -1,6 +1,6 @@
 /* test_sim_walk.c: the walk over output tiles (device/scheduler.h) against a plain loop over experts, for numbers of experts around
- * whole windows of 32 and sizes with empty experts in all places; that
- * draws deal the same tiles out and leave the counter zero; and that wrong walks are told from it. */
+ * whole windows of 32 and sizes with empty experts in all places; that draws deal the same tiles out and leave the counter zero;
+ * and that wrong walks are told from it. */
 #include "sim_fixture.h"
 
 #include "device/params.h"

@@ -7,12 +7,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "cuda_api.h"
+#include "cuda_backend.h"
 
 /* Twice the largest L2 known (126 MiB, B200): writing this much leaves nothing of an earlier launch there. */
 #define FLUSH_BYTES ((size_t)256 << 20)
-
-enum { LABEL_SIZE = 256 };
 
 struct gg_kernel {
     gg_kernel *next;
@@ -21,30 +19,10 @@ struct gg_kernel {
     uint32_t smem_allowed; /* dynamic shared memory the function may ask for so far */
 };
 
-typedef struct cuda_backend {
-    gg_backend base;
-    cuda_driver api;
-    cuda_device ordinal;
-    cuda_context context;
-    gg_device device;
-    gg_kernel *kernels;
-    bool overlaps; /* a launch can start before the one before it has ended, in graphs too */
-    void *flush;
-    cuda_event start, stop;
-    uint64_t launches;      /* since the last successful synchronize */
-    bool elsewhere;         /* something may be under way on another stream than the default one */
-    char label[LABEL_SIZE]; /* of the newest launch */
-} cuda_backend;
-
 /* What a launch may use before an attribute allows more. */
 enum { SMEM_DEFAULT = 48 * 1024 };
 
-static cuda_backend *self_of(gg_backend *backend) { return (cuda_backend *)backend; }
-
-/* Records "<what>: <driver's words>" and turns the driver's result into a status; `fault` is for results that
- * have no status of their own. */
-__attribute__((format(printf, 4, 5))) static gg_status check(cuda_backend *b, cuda_result result,
-                                                             gg_status fault, const char *format, ...) {
+gg_status cuda_check(cuda_backend *b, cuda_result result, gg_status fault, const char *format, ...) {
     char what[GG_ERROR_SIZE / 2], words[GG_ERROR_SIZE / 4];
     va_list arguments;
     if (!result) return GG_OK;
@@ -79,10 +57,9 @@ static gg_status wait_all(cuda_backend *b) {
  * change of whose turn it is. */
 static gg_status wait_elsewhere(cuda_backend *b) { return b->elsewhere ? wait_all(b) : GG_OK; }
 
-/* Any thread and any other user of the driver may have changed the current context. */
-static gg_status enter(cuda_backend *b) {
-    return check(b, b->api.context_set_current(b->context), GG_ERR_NO_DEVICE,
-                 "cannot enter the device's context");
+gg_status cuda_enter(cuda_backend *b) {
+    return cuda_check(b, b->api.context_set_current(b->context), GG_ERR_NO_DEVICE,
+                      "cannot enter the device's context");
 }
 
 static gg_status count_devices(cuda_driver *api, int *count, char why[GG_REASON_SIZE]) {
@@ -201,7 +178,7 @@ static gg_status cuda_open(gg_backend **out, int device, char error[GG_ERROR_SIZ
     if (!result) result = b->api.context_set_current(b->context);
     if (!result) result = b->api.event_create(&b->start, CU_EVENT_DEFAULT);
     if (!result) result = b->api.event_create(&b->stop, CU_EVENT_DEFAULT);
-    status = check(b, result, GG_ERR_NO_DEVICE, "cannot open device %d", device);
+    status = cuda_check(b, result, GG_ERR_NO_DEVICE, "cannot open device %d", device);
 out:
     if (status) {
         snprintf(error, GG_ERROR_SIZE, "%s", b->base.error);
@@ -246,40 +223,40 @@ static gg_target cuda_target(const gg_backend *backend) {
 static gg_status cuda_alloc(gg_backend *backend, size_t bytes, void **out) {
     cuda_backend *b = self_of(backend);
     cuda_address address = 0;
-    gg_status status = enter(b);
+    gg_status status = cuda_enter(b);
     /* the driver aligns to 256 bytes and refuses zero */
     if (!status)
-        status = check(b, b->api.memory_alloc(&address, bytes ? bytes : 1), GG_ERR_MEMORY,
-                       "cannot allocate %zu bytes of device memory", bytes);
+        status = cuda_check(b, b->api.memory_alloc(&address, bytes ? bytes : 1), GG_ERR_MEMORY,
+                            "cannot allocate %zu bytes of device memory", bytes);
     *out = (void *)(uintptr_t)address;
     return status;
 }
 
 static void cuda_free(gg_backend *backend, void *memory) {
     cuda_backend *b = self_of(backend);
-    if (memory && !enter(b)) b->api.memory_free((cuda_address)(uintptr_t)memory);
+    if (memory && !cuda_enter(b)) b->api.memory_free((cuda_address)(uintptr_t)memory);
 }
 
 static uint64_t cuda_free_memory(gg_backend *backend) {
     cuda_backend *b = self_of(backend);
     size_t free_bytes, total;
-    return enter(b) || b->api.memory_get_info(&free_bytes, &total) ? 0 : free_bytes;
+    return cuda_enter(b) || b->api.memory_get_info(&free_bytes, &total) ? 0 : free_bytes;
 }
 
 static gg_status cuda_upload(gg_backend *backend, void *dst, const void *src, size_t bytes) {
     cuda_backend *b = self_of(backend);
-    gg_status status = enter(b);
+    gg_status status = cuda_enter(b);
     if (status || !bytes || (status = wait_elsewhere(b))) return status;
     cuda_result result = b->api.copy_to_device((cuda_address)(uintptr_t)dst, src, bytes);
     /* from pageable memory the copy returns once staged; other streams must see it landed */
     if (!result) result = b->api.stream_synchronize(NULL);
     if (result && (status = wait_all(b))) return status; /* a kernel's failure, which this names */
-    return check(b, result, GG_ERR_LAUNCH, "cannot copy %zu bytes to the device", bytes);
+    return cuda_check(b, result, GG_ERR_LAUNCH, "cannot copy %zu bytes to the device", bytes);
 }
 
 static gg_status cuda_download(gg_backend *backend, void *dst, const void *src, size_t bytes) {
     cuda_backend *b = self_of(backend);
-    gg_status status = enter(b);
+    gg_status status = cuda_enter(b);
     if (status || (status = bytes ? wait_elsewhere(b) : wait_all(b)) || !bytes) return status;
     cuda_result result = b->api.copy_to_host(dst, (cuda_address)(uintptr_t)src, bytes);
     if (!result) {
@@ -287,26 +264,27 @@ static gg_status cuda_download(gg_backend *backend, void *dst, const void *src, 
         return GG_OK;
     }
     if ((status = wait_all(b))) return status;
-    return check(b, result, GG_ERR_LAUNCH, "cannot copy %zu bytes from the device", bytes);
+    return cuda_check(b, result, GG_ERR_LAUNCH, "cannot copy %zu bytes from the device", bytes);
 }
 
 static gg_status cuda_copy(gg_backend *backend, void *dst, const void *src, size_t bytes, gg_stream stream) {
     cuda_backend *b = self_of(backend);
-    gg_status status = enter(b);
+    gg_status status = cuda_enter(b);
     if (status || !bytes) return status;
     b->elsewhere |= stream != NULL;
-    return check(b,
-                 b->api.copy_async((cuda_address)(uintptr_t)dst, (cuda_address)(uintptr_t)src, bytes, stream),
-                 GG_ERR_LAUNCH, "cannot copy %zu bytes on the device", bytes);
+    return cuda_check(
+        b, b->api.copy_async((cuda_address)(uintptr_t)dst, (cuda_address)(uintptr_t)src, bytes, stream),
+        GG_ERR_LAUNCH, "cannot copy %zu bytes on the device", bytes);
 }
 
 static gg_status cuda_fill(gg_backend *backend, void *dst, uint32_t word, size_t bytes, gg_stream stream) {
     cuda_backend *b = self_of(backend);
-    gg_status status = enter(b);
+    gg_status status = cuda_enter(b);
     if (status || !bytes) return status;
     b->elsewhere |= stream != NULL;
-    return check(b, b->api.set_words_async((cuda_address)(uintptr_t)dst, word, bytes / sizeof word, stream),
-                 GG_ERR_LAUNCH, "cannot fill %zu bytes on the device", bytes);
+    return cuda_check(b,
+                      b->api.set_words_async((cuda_address)(uintptr_t)dst, word, bytes / sizeof word, stream),
+                      GG_ERR_LAUNCH, "cannot fill %zu bytes on the device", bytes);
 }
 
 static void *read_file(const char *path) {
@@ -327,7 +305,7 @@ static gg_status cuda_load(gg_backend *backend, const char *path, const char *en
     cuda_backend *b = self_of(backend);
     gg_kernel *kernel = NULL;
     void *image = NULL;
-    gg_status status = enter(b);
+    gg_status status = cuda_enter(b);
     *out = NULL;
     if (status) return status;
     if (!(kernel = calloc(1, sizeof *kernel)) || !(image = read_file(path))) {
@@ -335,10 +313,11 @@ static gg_status cuda_load(gg_backend *backend, const char *path, const char *en
         status = GG_ERR_IO;
         goto out;
     }
-    status = check(b, b->api.module_load(&kernel->module, image), GG_ERR_LAUNCH, "cannot load '%s'", path);
+    status =
+        cuda_check(b, b->api.module_load(&kernel->module, image), GG_ERR_LAUNCH, "cannot load '%s'", path);
     if (status) goto out;
-    status = check(b, b->api.module_get_function(&kernel->function, kernel->module, entry), GG_ERR_LAUNCH,
-                   "no kernel '%s' in '%s'", entry, path);
+    status = cuda_check(b, b->api.module_get_function(&kernel->function, kernel->module, entry),
+                        GG_ERR_LAUNCH, "no kernel '%s' in '%s'", entry, path);
     if (status) {
         b->api.module_unload(kernel->module);
         goto out;
@@ -372,26 +351,26 @@ static gg_status cuda_tensor_map(gg_backend *backend, const gg_tensor_map_spec *
         snprintf(shape + used, sizeof shape - used, "%s%u of %llu", i ? " x " : "", spec->box[i],
                  (unsigned long long)spec->dims[i]);
     }
-    gg_status status = enter(b);
+    gg_status status = cuda_enter(b);
     if (status) return status;
-    return check(b,
-                 b->api.tensor_map_encode(map, CU_TENSOR_MAP_DATA_TYPE_UINT16, (uint32_t)spec->rank,
-                                          (void *)(uintptr_t)spec->base, spec->dims, spec->strides, spec->box,
-                                          steps, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle,
-                                          spec->single_lines ? CU_TENSOR_MAP_L2_PROMOTION_L2_128B
-                                                             : CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-                                          CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
-                 GG_ERR_ARGUMENT, "tensor map refused: a box of %s", shape);
+    return cuda_check(b,
+                      b->api.tensor_map_encode(map, CU_TENSOR_MAP_DATA_TYPE_UINT16, (uint32_t)spec->rank,
+                                               (void *)(uintptr_t)spec->base, spec->dims, spec->strides,
+                                               spec->box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle,
+                                               spec->single_lines ? CU_TENSOR_MAP_L2_PROMOTION_L2_128B
+                                                                  : CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                                               CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
+                      GG_ERR_ARGUMENT, "tensor map refused: a box of %s", shape);
 }
 
 static gg_status cuda_launch(gg_backend *backend, gg_kernel *kernel, const gg_launch_spec *spec,
                              gg_stream stream) {
     cuda_backend *b = self_of(backend);
     void *arguments[] = {(void *)(uintptr_t)spec->params};
-    gg_status status = enter(b);
+    gg_status status = cuda_enter(b);
     if (status) return status;
     if (spec->smem_bytes > kernel->smem_allowed) {
-        status = check(
+        status = cuda_check(
             b,
             b->api.function_set_attribute(kernel->function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
                                           (int)spec->smem_bytes),
@@ -414,161 +393,15 @@ static gg_status cuda_launch(gg_backend *backend, gg_kernel *kernel, const gg_la
                                        .stream = stream,
                                        .attributes = &overlaps,
                                        .attribute_count = spec->overlaps && b->overlaps};
-    return check(b, b->api.launch_kernel(&config, kernel->function, arguments, NULL), GG_ERR_LAUNCH,
-                 "cannot launch '%s' (%u blocks of %u threads, %u bytes of shared memory)", spec->label,
-                 spec->grid, spec->threads, spec->smem_bytes);
+    return cuda_check(b, b->api.launch_kernel(&config, kernel->function, arguments, NULL), GG_ERR_LAUNCH,
+                      "cannot launch '%s' (%u blocks of %u threads, %u bytes of shared memory)", spec->label,
+                      spec->grid, spec->threads, spec->smem_bytes);
 }
 
 static gg_status cuda_synchronize(gg_backend *backend) {
     cuda_backend *b = self_of(backend);
-    gg_status status = enter(b);
+    gg_status status = cuda_enter(b);
     return status ? status : wait_all(b);
-}
-
-/* Non-blocking, so that work on it overlaps the default stream's. */
-static gg_status cuda_stream_new(gg_backend *backend, gg_stream *out) {
-    cuda_backend *b = self_of(backend);
-    cuda_stream stream = NULL;
-    gg_status status = enter(b);
-    if (!status)
-        status = check(b, b->api.stream_create(&stream, CU_STREAM_NON_BLOCKING), GG_ERR_LAUNCH,
-                       "cannot make a stream");
-    *out = stream;
-    return status;
-}
-
-static void cuda_stream_free(gg_backend *backend, gg_stream stream) {
-    cuda_backend *b = self_of(backend);
-    if (stream && !enter(b)) b->api.stream_destroy(stream);
-}
-
-/* By an event that lives until the device has passed it; captured, it becomes an edge of the graph. */
-static gg_status cuda_stream_order(gg_backend *backend, gg_stream first, gg_stream then) {
-    cuda_backend *b = self_of(backend);
-    cuda_event event = NULL;
-    gg_status status = enter(b);
-    if (status) return status;
-    cuda_result result = b->api.event_create(&event, CU_EVENT_DISABLE_TIMING);
-    if (!result) result = b->api.event_record(event, first);
-    if (!result) result = b->api.stream_wait_event(then, event, 0);
-    if (event) b->api.event_destroy(event);
-    return check(b, result, GG_ERR_LAUNCH, "cannot order two streams");
-}
-
-static gg_status cuda_stream_id(gg_backend *backend, gg_stream stream, uint64_t *id, uint64_t *capture) {
-    cuda_backend *b = self_of(backend);
-    unsigned long long number = 0;
-    uint64_t captured = 0;
-    int capturing = 0;
-    gg_status status = enter(b);
-    if (status) return status;
-    cuda_result result = b->api.capture_get_info(stream, &capturing, &captured, NULL, NULL, NULL);
-    const bool active = capturing == CU_STREAM_CAPTURE_STATUS_ACTIVE;
-    /* not allowed in a capture, where the address serves: it is one stream's as long as that lasts */
-    if (!result && !active) result = b->api.stream_get_id(stream, &number);
-    *id = active ? (uint64_t)(uintptr_t)stream : number;
-    *capture = active ? captured : 0;
-    return check(b, result, GG_ERR_LAUNCH, "cannot tell which stream this is");
-}
-
-/* --- graphs --- */
-
-/* Relaxed: a kernel may be loaded while its first launch is captured. */
-static gg_status cuda_capture_begin(gg_backend *backend, gg_stream stream) {
-    cuda_backend *b = self_of(backend);
-    gg_status status = enter(b);
-    return status ? status
-                  : check(b, b->api.capture_begin(stream, CU_STREAM_CAPTURE_MODE_RELAXED), GG_ERR_LAUNCH,
-                          "cannot begin to capture a stream");
-}
-
-static gg_status cuda_capture_end(gg_backend *backend, gg_stream stream, gg_graph **out) {
-    cuda_backend *b = self_of(backend);
-    cuda_graph graph = NULL;
-    cuda_graph_exec exec = NULL;
-    gg_status status = enter(b);
-    *out = NULL;
-    if (status) return status;
-    status = check(b, b->api.capture_end(stream, &graph), GG_ERR_LAUNCH, "cannot capture '%s'", b->label);
-    if (!status)
-        status = check(b, b->api.graph_instantiate(&exec, graph, 0), GG_ERR_LAUNCH,
-                       "cannot make a graph of '%s'", b->label);
-    if (graph) b->api.graph_destroy(graph);
-    *out = (gg_graph *)exec;
-    return status;
-}
-
-static gg_status cuda_graph_launch(gg_backend *backend, gg_graph *graph, gg_stream stream) {
-    cuda_backend *b = self_of(backend);
-    gg_status status = enter(b);
-    b->elsewhere = true;
-    return status ? status
-                  : check(b, b->api.graph_launch((cuda_graph_exec)graph, stream), GG_ERR_LAUNCH,
-                          "cannot replay the graph of '%s'", b->label);
-}
-
-static void cuda_graph_free(gg_backend *backend, gg_graph *graph) {
-    cuda_backend *b = self_of(backend);
-    if (graph && !enter(b)) b->api.graph_exec_destroy((cuda_graph_exec)graph);
-}
-
-/* By an object that the graph owns, and its copies and instances; where one is destroyed while it runs, until it has run. */
-static gg_status cuda_graph_holds(gg_backend *backend, gg_stream stream, void (*release)(void *),
-                                  void *data) {
-    cuda_backend *b = self_of(backend);
-    cuda_graph graph = NULL;
-    cuda_user_object object = NULL;
-    uint64_t capture;
-    int capturing;
-    gg_status status = enter(b);
-    if (status) {
-        release(data);
-        return status;
-    }
-    cuda_result result = b->api.capture_get_info(stream, &capturing, &capture, &graph, NULL, NULL);
-    if (!result)
-        result = b->api.user_object_create(&object, data, release, 1, CU_USER_OBJECT_NO_DESTRUCTOR_SYNC);
-    if (result) {
-        release(data);
-    } else if ((result = b->api.graph_retain_object(graph, object, 1, CU_GRAPH_USER_OBJECT_MOVE))) {
-        b->api.user_object_release(object, 1);
-    }
-    return check(b, result, GG_ERR_LAUNCH, "cannot tie memory to a captured graph");
-}
-
-/* --- time --- */
-
-static gg_status cuda_event_new(gg_backend *backend, gg_event **out) {
-    cuda_backend *b = self_of(backend);
-    cuda_event event = NULL;
-    gg_status status = enter(b);
-    if (!status)
-        status =
-            check(b, b->api.event_create(&event, CU_EVENT_DEFAULT), GG_ERR_LAUNCH, "cannot make an event");
-    *out = (gg_event *)event;
-    return status;
-}
-
-static void cuda_event_free(gg_backend *backend, gg_event *event) {
-    cuda_backend *b = self_of(backend);
-    if (event && !enter(b)) b->api.event_destroy((cuda_event)event);
-}
-
-static gg_status cuda_event_record(gg_backend *backend, gg_event *event, gg_stream stream) {
-    cuda_backend *b = self_of(backend);
-    gg_status status = enter(b);
-    return status ? status
-                  : check(b, b->api.event_record((cuda_event)event, stream), GG_ERR_LAUNCH,
-                          "cannot record an event");
-}
-
-static gg_status cuda_event_elapsed(gg_backend *backend, gg_event *from, gg_event *to, float *milliseconds) {
-    cuda_backend *b = self_of(backend);
-    gg_status status = enter(b);
-    if (status) return status;
-    cuda_result result = b->api.event_synchronize((cuda_event)to);
-    if (!result) result = b->api.event_elapsed_time(milliseconds, (cuda_event)from, (cuda_event)to);
-    return check(b, result, GG_ERR_LAUNCH, "cannot time '%s'", b->label);
 }
 
 static gg_status cuda_flush_cache(gg_backend *backend) {
