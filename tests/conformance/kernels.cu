@@ -89,9 +89,12 @@ KERNEL(copies, conformance_params, 32, 1) {
     empty(p.out, smem, 512);
 }
 
-/* RANK 2, 3 or, of loads, 5; the barrier expects whole boxes, also where they lie partly outside the tensor. */
+/* RANK 2 to 4 or, of loads, 5; with ONCE 3; the barrier expects whole boxes, also where they lie partly outside the tensor. */
 #ifndef RANK
 #define RANK 2
+#endif
+#ifndef ONCE
+#define ONCE 0
 #endif
 KERNEL(box_load, conformance_params, 32, 1) {
     SHARED_MEMORY(memory);
@@ -100,8 +103,11 @@ KERNEL(box_load, conformance_params, 32, 1) {
         mbarrier_init(barrier, 1);
         fence_mbarrier_init();
         mbarrier_arrive_expect_tx(barrier, (u32)p.bytes);
+        tma_prefetch_map(&p.map);
         if (RANK == 2)
             tma_load_2d(box, &p.map, p.x, p.y, barrier);
+        else if (RANK == 4)
+            tma_load_4d(box, &p.map, p.x, p.y, p.z, p.u, barrier);
         else if (RANK == 5)
             tma_load_5d(box, &p.map, p.x, p.y, p.z, p.u, p.v, barrier);
         else
@@ -120,6 +126,10 @@ KERNEL(box_store, conformance_params, 32, 1) {
     if (threadIdx.x == 0) {
         if (RANK == 2)
             tma_store_2d(&p.map, p.x, p.y, box);
+        else if (RANK == 4)
+            tma_store_4d(&p.map, p.x, p.y, p.z, p.u, box);
+        else if (ONCE)
+            tma_store_3d_once(&p.map, p.x, p.y, p.z, box);
         else
             tma_store_3d(&p.map, p.x, p.y, p.z, box);
         tma_store_commit();
@@ -157,6 +167,152 @@ KERNEL(flags, conformance_params, 32, 1) {
     if (threadIdx.x == 0) {
         store_release_u32(p.out + 1, p.in[1]);
         p.out[2] = load_acquire_u32(p.out) + load_acquire_u32(p.out + 1);
+    }
+}
+
+KERNEL(mma_tiles, conformance_params, 32, 1) {
+    u32 lane = threadIdx.x, a[2][4], b[3][2];
+    float acc[2][3][4];
+    for (u32 i = 0; i < 8; i++) a[i / 4][i % 4] = p.in[lane * 8 + i];
+    for (u32 i = 0; i < 6; i++) b[i / 2][i % 2] = p.in[256 + lane * 6 + i];
+    for (u32 i = 0; i < 24; i++) acc[i / 12][i / 4 % 3][i % 4] = (float)(lane * 24 + i);
+    if (p.x)
+        mma_tile_fp16(acc, a, b, 2, 3);
+    else
+        mma_tile_bf16(acc, a, b, 2, 3);
+    for (u32 i = 0; i < 24; i++) p.out[lane * 24 + i] = bits_from_float(acc[i / 12][i / 4 % 3][i % 4]);
+}
+
+/* Parts of a warp, one lane of it (which one is not told), some warps of a block. */
+KERNEL(groups, conformance_params, 128, 1) {
+    SHARED_MEMORY(memory);
+    u32 smem = smem_addr(memory), t = threadIdx.x, warp = t / 32, v = p.in[t];
+    p.out[t] = shuffle_within(v, (int)(t * 5 + 3) & 7, 8);
+    p.out[128 + t] = shuffle_within(v, (int)(t * 3 + 1) & 15, 16);
+    u32 elected = warp_ballot(elect_one()), again = warp_ballot(elect_one());
+    p.out[256 + t] = (u32)count_bits(elected) + 100 * (elected == again);
+    for (u32 round = 0; round < 4; round++) {
+        if (warp == 1) {
+            smem_store_4(smem + 4 * (t % 32), v + round);
+            named_arrive(1, 96);
+            named_sync(2, 96);
+        } else if (warp > 1) {
+            named_sync(1, 96);
+            p.out[384 + round * 64 + t - 64] = smem_load_4(smem + 4 * (31 - t % 32));
+            named_sync(2, 96);
+        }
+    }
+}
+
+KERNEL(wide, conformance_params, 64, 1) {
+    SHARED_MEMORY(memory);
+    u32 smem = smem_addr(memory), t = threadIdx.x;
+    smem_store_16(smem + 16 * t, load_16(p.in + 4 * t));
+    block_sync();
+    u32x4 v = smem_load_16(smem + 16 * (63 - t));
+    v.w = smem_load_4(smem + 16 * t + 4);
+    store_16(p.out + 4 * t, v);
+}
+
+KERNEL(pairs, conformance_params, 256, 1) {
+    for (u32 i = threadIdx.x; i < 4096; i += 256) {
+        float low = float_from_bits(p.in[i]), high = float_from_bits(p.in[i + 1]);
+        u32 bf16 = bf16_pair_from_floats(low, high), fp16 = fp16_pair_from_floats(low, high);
+        p.out[3 * i] = one_nan_16(bf16 & 0xffff, 0x7f80) | one_nan_16(bf16 >> 16, 0x7f80) << 16;
+        p.out[3 * i + 1] = one_nan_16(fp16 & 0xffff, 0x7c00) | one_nan_16(fp16 >> 16, 0x7c00) << 16;
+        p.out[3 * i + 2] = one_nan(bits_from_float(add_f32(low, high)));
+    }
+}
+
+KERNEL(atomics, conformance_params, 64, 1) {
+    u64 *wide = (u64 *)p.out;
+    atomic_add_u64(wide, (u64)p.in[threadIdx.x] << 20);
+    atomic_min_u64(wide + 1, ((u64)p.in[threadIdx.x] << 32) + threadIdx.x);
+    atomic_add_u32(p.out + 4, p.in[threadIdx.x]);
+    block_sync();
+    if (threadIdx.x > 0) return;
+    p.out[5] = atomic_add_u32(p.out + 4, 3);
+    wide[3] = atomic_add_u64(wide, 5);
+    wide[4] = atomic_min_u64(wide + 1, 7);
+}
+
+/* Their last places are not told: whether each is within 2^-22, and what they make of what is not a normal number. */
+KERNEL(approximations, conformance_params, 256, 1) {
+    for (u32 i = threadIdx.x; i < 4096; i += 256) {
+        /* 2^x is 2^whole, which divides it exactly, times the series of 2^part */
+        float x = (float)(int)(p.in[i] % 250000) * 0.001f - 125.0f, half = x < 0 ? -0.5f : 0.5f;
+        int whole = (int)(x + half);
+        double y = ((double)x - whole) * 0.693147180559945309417, sum = 1.0;
+        for (int term = 15; term > 0; term--) sum = 1.0 + sum * y / term;
+        double error = (double)exp2_approx(x) * float_from_bits((u32)(127 - whole) << 23) - sum;
+        p.out[4 * i] = error <= sum * 0x1p-22 && error >= sum * -0x1p-22;
+        /* 2^-125 to 2^125 of either sign */
+        float z = float_from_bits((p.in[i] & 0x807fffff) | (2 + p.in[i] / 31 % 251) << 23);
+        error = (double)z * reciprocal_approx(z) - 1.0;
+        p.out[4 * i + 1] = error <= 0x1p-22 && error >= -0x1p-22;
+    }
+    if (threadIdx.x > 0) return;
+    const u32 special[] = {0,          0x80000000, 1,          0x80000001, 0x007fffff,
+                           0x807fffff, 0x7f800000, 0xff800000, 0x7fc00000, 0x43000000,
+                           0xc2fe0000, 0x7f000001, 0xff7fffff, 0x3f800000};
+    for (u32 i = 0; i < sizeof special / sizeof *special; i++) {
+        p.out[4 * i + 2] = one_nan(bits_from_float(exp2_approx(float_from_bits(special[i]))));
+        p.out[4 * i + 3] = one_nan(bits_from_float(reciprocal_approx(float_from_bits(special[i]))));
+    }
+}
+
+/* A phase of 33 arrivals: the copies of 32 threads, each when it has landed, and one more. */
+KERNEL(arrivals, conformance_params, 32, 1) {
+    SHARED_MEMORY(memory);
+    u32 smem = smem_addr(memory), barrier = smem + (u32)p.bytes, t = threadIdx.x;
+    if (t == 0) {
+        mbarrier_init(barrier, 33);
+        fence_mbarrier_init();
+    }
+    block_sync();
+    for (u32 round = 0; round < 4; round++) {
+        cp_async_16(smem + t * 16, p.in + 4 * (t + 32 * round), 16);
+        cp_async_commit_arrive(barrier);
+        if (t == round) mbarrier_arrive(barrier);
+        mbarrier_wait(barrier, round & 1);
+        for (u32 i = 0; i < 4; i++)
+            p.out[128 * round + 4 * t + i] = smem_load_4(smem + (31 - t) * 16 + 4 * i);
+        block_sync();
+    }
+    cp_async_wait(0);
+}
+
+/* What is on its way into L2 is read and written as if it were not, and so is what lies beside it. */
+KERNEL(prefetching, conformance_params, 32, 1) {
+    u32 t = threadIdx.x, *out = p.out + 512 * t;
+    const u32 *in = p.in + 256 * t;
+    prefetch_l2(in, 1024);
+    prefetch_l2(out + 128, t % 2 ? 16 : 1024);
+    for (u32 i = 0; i < 256; i++) out[i] = in[i] + t;
+    prefetch_l2(out, 1024);
+    warp_sync();
+    for (u32 i = 0; i < 128; i++) out[384 + i] = p.out[512 * ((t + 1) % 32) + i] * 3;
+}
+
+/* A box of what plain code wrote to global memory, stored beside it; its place in shared memory is free when the store has
+ * read it. */
+KERNEL(proxies, conformance_params, 32, 1) {
+    SHARED_MEMORY(memory);
+    u32 box = smem_addr(memory), barrier = box + (u32)p.bytes;
+    for (u32 i = threadIdx.x; i < 1024; i += 32) p.out[i] = p.in[i];
+    fence_proxy_async_global();
+    if (threadIdx.x == 0) mbarrier_init(barrier, 1);
+    fence_mbarrier_init();
+    block_sync();
+    if (threadIdx.x == 0) {
+        mbarrier_arrive_expect_tx(barrier, (u32)p.bytes);
+        tma_load_2d(box, &p.map, 8, 3, barrier);
+        mbarrier_wait(barrier, 0);
+        tma_store_2d(&p.map, p.x, 12, box);
+        tma_store_commit();
+        tma_store_wait_read(0);
+        for (u32 i = 0; i < (u32)p.bytes; i += 4) smem_store_4(box + i, 0);
+        tma_store_wait(0);
     }
 }
 

@@ -358,7 +358,7 @@ DEVICE float exp2_approx(float x) {
                               : (double)(1ull << whole / 2) * (double)(1ull << (whole - whole / 2))));
 }
 DEVICE float reciprocal_approx(float x) {
-    float value = 1.0f / x;
+    float value = 1.0f / (x < 0x1p-126f && x > -0x1p-126f ? x * 0.0f : x);
     return value < 0x1p-126f && value > -0x1p-126f ? value * 0.0f : value;
 }
 
