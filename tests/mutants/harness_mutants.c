@@ -4,6 +4,13 @@
 #include "mutants.h"
 
 #define HARNESS(file_) .file = "harness/" file_
+#define RAGGED(name_, find_, replace_, fault_)                                                               \
+    {                                                                                                        \
+        .name = name_, .file = "kernels/backend/sim/async.c", .find = find_, .replace = replace_,            \
+        .fault = fault_, .judge = "conformance"                                                              \
+    }
+#define IS_OUTSIDE "if (at < 0 || at >= (int64_t)map->dims[i])"
+#define IS_OUTSIDE_BUT_IN(i) "if (at < 0 || (at >= (int64_t)map->dims[i] && (map->rank != 4 || i != " #i ")))"
 
 static const mutant table[] = {
     /* --- comparing --- */
@@ -390,6 +397,46 @@ static const mutant table[] = {
      .replace = "(void)growth;",
      .fault = "what earlier cases left keeps the next from its memory",
      .judge = "test_memory"},
+    /* --- the simulator against hardware --- */
+    RAGGED("ragged_row_late", "int64_t at = (int64_t)transfer->at[i] + row % map->box[i];",
+           "int64_t at = (int64_t)transfer->at[i] + row % map->box[i] + (map->rank == 4 && i == 2);",
+           "ragged rows go back by one too few"),
+    RAGGED("ragged_group_uncut", IS_OUTSIDE, IS_OUTSIDE_BUT_IN(1),
+           "ragged rows go on where their group ends"),
+    RAGGED("ragged_matrix_uncut", IS_OUTSIDE, IS_OUTSIDE_BUT_IN(2),
+           "ragged rows go on where the matrix ends"),
+    RAGGED("ragged_past_the_last", IS_OUTSIDE, IS_OUTSIDE_BUT_IN(3),
+           "there are rows past those that go back"),
+    RAGGED("ragged_columns_uncut", "if (end > (int64_t)map->box[0]) end",
+           "if (map->rank == 4 || end > (int64_t)map->box[0]) end", "ragged rows go on into the next"),
+    RAGGED("ragged_not_zeroed", "u8 line[128] = {0};",
+           "u8 line[128] = {0};\n    if (map->rank == 4) memset(line, 0xff, sizeof line);",
+           "what is outside is not zeroed"),
+    {.name = "prefetch_writes",
+     .file = "kernels/backend/sim/global.c",
+     .find = "gg_sim_global(sim, address, bytes, GG_SIM_GLOBAL_READ, 0, \"prefetch\", site);",
+     .replace = "gg_sim_global(sim, address, bytes, GG_SIM_GLOBAL_READ, 0, \"prefetch\", site);\n"
+                "    memset((void *)address, 0, bytes);",
+     .fault = "what is prefetched is lost",
+     .judge = "conformance"},
+    {.name = "once_in_one_expert",
+     .file = "kernels/backend/sim/sim_device.h",
+     .find = "#define tma_store_3d_once tma_store_3d",
+     .replace = "#define tma_store_3d_once(map, x, y, z, src) tma_store_3d(map, x, y, 0, src)",
+     .fault = "what is stored once goes to the first expert",
+     .judge = "conformance"},
+    {.name = "reciprocal_of_subnormals",
+     .file = "kernels/backend/sim/sim_device.h",
+     .find = "(x < 0x1p-126f && x > -0x1p-126f ? x * 0.0f : x)",
+     .replace = "x",
+     .fault = "a subnormal is not zero for the reciprocal",
+     .judge = "conformance"},
+    {.name = "wrapper_without_kernel",
+     .file = "kernels/device/intrinsics.h",
+     .find = "DEVICE void block_sync(void) { __syncthreads(); }",
+     .replace = "DEVICE void block_sync(void) { __syncthreads(); }\nDEVICE void unheard_of(void) {}",
+     .fault = "a wrapper that no kernel calls",
+     .judge = "conformance"},
 };
 
 mutant_table harness_mutants(void) { return (mutant_table){table, sizeof table / sizeof *table}; }

@@ -170,7 +170,7 @@ static size_t run_harness(const run *r, const char *only) {
     size_t size;
     FILE *out = open_memstream(&text, &size);
     if (!out) return 1;
-    fputs("One file of the harness patched and linked into the program that must fail.\n\n"
+    fputs("One file of the harness or the simulator patched and linked into the program that must fail.\n\n"
           "| mutant | fault | file | judged by | what failed |\n|---|---|---|---|---|\n",
           out);
     for (size_t i = 0; i < table.count; i++) {
