@@ -60,8 +60,8 @@ mutant_table place_mutants(void);    /* and places */
 mutant_table rare_mutants(void);     /* and what is rare, or was before */
 mutant_table wgmma_mutants(void);    /* and those of the wgmma mainloop */
 mutant_table launcher_mutants(void); /* kernels/plan.c and launch.c, patched copies compiled by the build */
-mutant_table
-harness_mutants(void); /* one file of the harness or the simulator, a patched copy linked into a test by the build */
+mutant_table harness_mutants(
+    void); /* one file of the harness or the simulator, a patched copy linked into a test by the build */
 
 /* `text` with its only occurrence of m->find replaced, to be freed; NULL with `error` filled when it is not there once. */
 char *mutant_apply(const mutant *m, const char *text, char error[512]);
