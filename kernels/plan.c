@@ -17,7 +17,7 @@ enum {
     /* twice as many, with GG_KEEP_FIRST, are coordinates of a ragged map */
     MOST_ROWS = (INT32_MAX - RAGGED_BACK) / 2,
     MAX_BOX_ROWS = 256,              /* of a tensor map's box */
-    WEIGHTS_THAT_STAY = 16 << 20,    /* bytes of an expert, of some 50 MiB of L2 that several experts share */
+    WEIGHTS_THAT_STAY = 32 << 20,    /* bytes of an expert, of some 50 MiB of L2 that several experts share */
     WGMMA_STEP = 64,                 /* reduction a stage: one 128-byte swizzle span */
     WGMMA_MANY_ROWS = 128,           /* of an expert in dW */
     WGMMA_PIECE_ROWS = 64,           /* of a piece of output */
@@ -431,23 +431,35 @@ static int64_t cost_of_tokens(const gg_problem *p, const gg_device *device, int6
     return all / device->sm_count + widest;
 }
 
+/* dW of many rows: the gathered operand on the side of 128, unless the other way needs fewer tiles, by a twentieth at least where it
+ * would be gathered on the side of 256: a tile that N or K ends in takes nearly as long as a whole one. */
+static gg_config dW_of_many_rows(const gg_problem *p, unsigned tma) {
+    bool wide_rows = p->fusions & GG_PERMUTE_X, gathers = p->fusions & (GG_PERMUTE_X | GG_PERMUTE_Y);
+    int64_t tiles[2]; /* of 128 rows and 256 columns, of 256 and 128 */
+    for (int wide = 0; wide < 2; wide++)
+        tiles[wide] = ceil_div(p->N, 128 << wide) * ceil_div(p->K, 256 >> wide);
+    int64_t here = tiles[wide_rows], other = tiles[!wide_rows];
+    if (other * 20 <= here * 19 || (!gathers && other < here)) wide_rows = !wide_rows;
+    return config_of_sides(p->op, wide_rows ? 256 : 128, wide_rows ? 128 : 256, 4, tma);
+}
+
 gg_config gg_default_config(const gg_problem *p, const gg_device *device) {
     int64_t rows_per_expert = p->E > 0 ? p->T * p->topk / p->E : 0;
     if (device->cc == 90) {
         unsigned tma = legal_tma(p, device);
-        if (p->op == GG_DW) { /* the gathered operand on the side of 128 */
-            if (p->fusions & GG_PERMUTE_X && rows_per_expert >= WGMMA_MANY_ROWS)
-                return config_of_sides(p->op, 256, 128, 4, tma);
+        if (p->op == GG_DW) {
+            if (rows_per_expert >= WGMMA_MANY_ROWS) return dW_of_many_rows(p, tma);
             /* few rows are mostly output: with three stages there is room to store more at once */
-            return config_of_sides(p->op, 128, 256, rows_per_expert < WGMMA_MANY_ROWS ? 3 : 4, tma);
+            return config_of_sides(p->op, 128, 256, 3, tma);
         }
         /* few rows: the weights are the traffic, and a short side of tokens leaves them the ring */
         if (rows_per_expert <= WGMMA_FEW_ROWS) return config_of_sides(p->op, 128, 128, 6, tma);
         if (rows_per_expert <= WGMMA_ROWS_OF_192) return config_of_sides(p->op, 128, 192, 4, tma);
         /* More rows: as many tokens a tile as can be, so that weights are read as seldom; but of gathered ones four warps can copy
-         * 128 at ease, and in dX the weights of an expert stay in L2 meanwhile. */
+         * 128 at ease, and in dX the weights of an expert stay in L2 meanwhile, unless K ends far inside a tile of 256. */
         bool stay = (int64_t)p->N * p->K * 2 <= WEIGHTS_THAT_STAY;
-        if (p->op == GG_DX && p->fusions & GG_PERMUTE_Y && stay)
+        bool ends = ceil_div(p->K, 256) * 256 * 32 > ceil_div(p->K, 128) * 128 * 33;
+        if (p->op == GG_DX && p->fusions & GG_PERMUTE_Y && stay && !ends)
             return config_of_sides(p->op, 256, 128, 4, tma);
         /* so few tiles that the last ones decide */
         int64_t cost_192 = cost_of_tokens(p, device, rows_per_expert, 192);

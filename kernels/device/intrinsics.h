@@ -302,13 +302,20 @@ DEVICE void tma_store_4d(const tensor_map *map, int x, int y, int z, int u, u32 
         "r"(x), "r"(y), "r"(z), "r"(u), "r"(src)
         : "memory");
 }
-/* tma_store_3d of what is not read again soon: it leaves L2 before other data (the policy that createpolicy makes of evict_first for
- * all accesses) */
+/* Policies of L2, as createpolicy makes them for all accesses: what is not read again soon leaves before other data; what is read
+ * next stays longer. */
 #define GG_EVICT_FIRST 0x12f0000000000000ull
+#define GG_EVICT_LAST 0x14f0000000000000ull
 DEVICE void tma_store_3d_once(const tensor_map *map, int x, int y, int z, u32 src) {
     asm volatile("cp.async.bulk.tensor.3d.global.shared::cta.bulk_group.L2::cache_hint [%0, {%1, %2, %3}], "
                  "[%4], %5;" ::"l"(map),
                  "r"(x), "r"(y), "r"(z), "r"(src), "l"(GG_EVICT_FIRST)
+                 : "memory");
+}
+DEVICE void tma_store_4d_kept(const tensor_map *map, int x, int y, int z, int u, u32 src) {
+    asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.bulk_group.L2::cache_hint "
+                 "[%0, {%1, %2, %3, %4}], [%5], %6;" ::"l"(map),
+                 "r"(x), "r"(y), "r"(z), "r"(u), "r"(src), "l"(GG_EVICT_LAST)
                  : "memory");
 }
 DEVICE void tma_store_commit(void) { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }

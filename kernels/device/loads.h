@@ -33,11 +33,12 @@ DEVICE void load_by_cp_async(const gemm_params *p, u32 dst, int tile_rows, int t
 }
 
 #if USES_TMA_LOADS
-/* Such a tile by TMA, as far as rows go, in boxes of box_rows rows of a panel, issued by one thread: what lies
+/* Such a tile by TMA, as far as rows and columns go, in boxes of box_rows rows of a panel, issued by one thread: what lies
  * outside the map is zero, and counts as bytes of `barrier` too. In w the expert is a third coordinate. */
-DEVICE void load_by_tma(u32 dst, int tile_rows, int tile_cols, int box_rows, int rows, const tensor_map *map,
-                        i64 row, i32 col, int in_w, i32 expert, u32 barrier) {
+DEVICE void load_by_tma(u32 dst, int tile_rows, int tile_cols, int box_rows, int rows, int cols,
+                        const tensor_map *map, i64 row, i32 col, int in_w, i32 expert, u32 barrier) {
     UNROLL for (int c = 0; c < tile_cols; c += PANEL_COLS(tile_cols)) {
+        if (c >= cols) break;
         UNROLL for (int r = 0; r < tile_rows; r += box_rows) {
             u32 box = dst + (u32)(c * tile_rows * 2 + r * PANEL_COLS(tile_cols) * 2);
             if (r >= rows) break;
@@ -73,11 +74,11 @@ DEVICE void load_stage(const gemm_params *p, const output_tile *tile, i64 step, 
     if (threadIdx.x == 0) {
         mbarrier_arrive_expect_tx(barrier, by_tma ? TMA_A * A_TILE_BYTES + TMA_B * B_TILE_BYTES : 0);
         if (TMA_A && by_tma)
-            load_by_tma(stage_a, A_TILE_ROWS, A_TILE_COLS, A_TILE_ROWS, A_TILE_ROWS, &p->map_a, row_a, col_a,
-                        0, 0, barrier);
+            load_by_tma(stage_a, A_TILE_ROWS, A_TILE_COLS, A_TILE_ROWS, A_TILE_ROWS, A_TILE_COLS, &p->map_a,
+                        row_a, col_a, 0, 0, barrier);
         if (TMA_B && by_tma)
-            load_by_tma(stage_b, B_TILE_ROWS, B_TILE_COLS, B_TILE_ROWS, B_TILE_ROWS, &p->map_b, row_b, col_b,
-                        OP != OP_DW, tile->expert, barrier);
+            load_by_tma(stage_b, B_TILE_ROWS, B_TILE_COLS, B_TILE_ROWS, B_TILE_ROWS, B_TILE_COLS, &p->map_b,
+                        row_b, col_b, OP != OP_DW, tile->expert, barrier);
     }
 #endif
     if (!TMA_A || !by_tma)

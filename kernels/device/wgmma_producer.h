@@ -53,28 +53,32 @@ DEVICE void copy_rows(u32 dst, int tile_rows, int tile_cols, const u8 **from, in
 }
 
 /* Rows of a tile are loaded in units: of tokens what a warpgroup multiplies or an instruction's width may read, of the reduction
- * a short box. Columns and weights that do not exist cost nothing: TMA fills them with zeros. */
-#define UNIT_ROWS (Q_IS_ROWS ? SHORT_BOX : P_SHARE)
+ * a short box. Weights that do not exist cost nothing: TMA fills a box's rows with zeros. But a box that lies wholly outside its map
+ * reads where the map begins, with all blocks that have such a box at once: a step takes twice as long. So panels of columns that
+ * do not exist are not asked for; the unit is what a warpgroup or an instruction reads. */
+#define ROW_UNIT (!Q_IS_ROWS ? P_SHARE : OP == OP_DW ? WIDTH_UNIT : SHORT_BOX)
+#define COL_UNIT (Q_IS_ROWS ? P_SHARE : WIDTH_UNIT)
 DEVICE int cover(int inside, int unit) { return (inside + unit - 1) / unit * unit; }
 
 #if USES_TMA_LOADS
 /* Of dW, where the rows are the reduction: zero past the expert's last row, since 0 x NaN is NaN. Whole boxes where `used` rows
  * need them: one costs as much as its rows, there or not. */
-DEVICE void load_ragged(u32 dst, int tile_cols, int used, const tensor_map *whole, const tensor_map *in_part,
-                        u32 row, u32 row_end, i32 col, u32 barrier) {
+DEVICE void load_ragged(u32 dst, int tile_cols, int used, int used_cols, const tensor_map *whole,
+                        const tensor_map *in_part, u32 row, u32 row_end, i32 col, u32 barrier) {
     const ragged_rows rows = ragged(row, row_end);
     const tensor_map *map = used == STEP ? whole : in_part;
     if (used == 0) return;
-    UNROLL for (int c = 0; c < tile_cols; c += PANEL_COLS(tile_cols))
+    UNROLL for (int c = 0; c < tile_cols && c < used_cols; c += PANEL_COLS(tile_cols))
         tma_load_4d(dst + (u32)(c * STEP * 2), map, col + c, rows.skipped, rows.from, RAGGED_BACK, barrier);
 }
-/* A tile by TMA, by one thread: a box for each whole panel, else short boxes as far as `rows` go. */
-DEVICE void load_panels(u32 dst, int tile_rows, int tile_cols, int rows, const tensor_map *whole,
+/* As many rows and columns of a tile by TMA, by one thread: a box for each whole panel, else short boxes. */
+DEVICE void load_panels(u32 dst, int tile_rows, int tile_cols, int rows, int cols, const tensor_map *whole,
                         const tensor_map *in_part, u32 row, i32 col, int in_w, i32 expert, u32 barrier) {
     if (in_w || rows == tile_rows)
-        load_by_tma(dst, tile_rows, tile_cols, tile_rows, tile_rows, whole, row, col, in_w, expert, barrier);
+        load_by_tma(dst, tile_rows, tile_cols, tile_rows, rows, cols, whole, row, col, in_w, expert, barrier);
     else
-        load_by_tma(dst, tile_rows, tile_cols, SHORT_BOX, rows, in_part, row, col, in_w, expert, barrier);
+        load_by_tma(dst, tile_rows, tile_cols, SHORT_BOX, rows, cols, in_part, row, col, in_w, expert,
+                    barrier);
 }
 #endif
 
@@ -124,7 +128,8 @@ DEVICE void produce(const gemm_params *p, u32 ring, u32 begun, u32 full, u32 emp
         const begun_tile begins = describe(p, &tile);
         const u32 tile_row = begins.row, row_begin = (u32)tile.row_begin, row_end = (u32)tile.row_end;
         const int steps = begins.steps, last_rows = begins.last_rows;
-        const int rows_inside = tile_rows_inside(&begins);
+        const int used_rows = cover(tile_rows_inside(&begins), ROW_UNIT);
+        const int used_cols = OP == OP_FORWARD ? COLS : cover(tile_cols_inside(p, &begins), COL_UNIT);
         i32 cols_a = OP == OP_FORWARD ? p->K : p->N;
         u32 limit_b = OP == OP_DW ? row_end : (u32)p->N;
         const u16 *b = OP == OP_DW ? p->b : p->b + (i64)tile.expert * p->N * p->K;
@@ -167,26 +172,28 @@ DEVICE void produce(const gemm_params *p, u32 ring, u32 begun, u32 full, u32 emp
             i32 col_a = OP == OP_DW ? (i32)tile_row : (i32)along;
             i32 col_b = OP == OP_FORWARD ? (i32)along : tile.col;
             int rows_left = s + 1 < steps ? STEP : last_rows; /* in dW, of the reduction */
-            int used_rows_a = OP == OP_DW ? cover(rows_left, SHORT_BOX) : cover(rows_inside, UNIT_ROWS);
-            int used_rows_b = OP == OP_DX ? STEP : OP == OP_DW ? used_rows_a : COLS;
+            int used_rows_a = OP == OP_DW ? cover(rows_left, SHORT_BOX) : used_rows;
+            int used_rows_b = OP == OP_DX ? STEP : OP == OP_DW ? used_rows_a : used_cols;
+            int used_cols_a = OP == OP_DW ? used_rows : STEP,
+                used_cols_b = OP == OP_FORWARD ? STEP : used_cols;
             wait_until_empty(empty, &at);
             /* warps that gather take turns with TMA, which is a third of a step's work */
             IN_ONE_THREAD(CP_ASYNC_LOADS ? thread ^ (s % 4 * 32) : thread) {
-                mbarrier_arrive_expect_tx(barrier, (u32)(TMA_A * used_rows_a * A_TILE_COLS * 2 +
-                                                         TMA_B * used_rows_b * B_TILE_COLS * 2));
+                mbarrier_arrive_expect_tx(barrier, (u32)(TMA_A * used_rows_a * used_cols_a * 2 +
+                                                         TMA_B * used_rows_b * used_cols_b * 2));
 #if TMA_A && OP == OP_DW
-                load_ragged(stage_a, A_TILE_COLS, used_rows_a, &p->map_a, &p->map_a_short, row_a, row_end,
-                            col_a, barrier);
+                load_ragged(stage_a, A_TILE_COLS, used_rows_a, used_cols_a, &p->map_a, &p->map_a_short, row_a,
+                            row_end, col_a, barrier);
 #elif TMA_A
-                load_panels(stage_a, A_TILE_ROWS, A_TILE_COLS, used_rows_a, &p->map_a, &p->map_a_short, row_a,
-                            col_a, 0, 0, barrier);
+                load_panels(stage_a, A_TILE_ROWS, A_TILE_COLS, used_rows_a, used_cols_a, &p->map_a,
+                            &p->map_a_short, row_a, col_a, 0, 0, barrier);
 #endif
 #if TMA_B && OP == OP_DW
-                load_ragged(stage_b, B_TILE_COLS, used_rows_b, &p->map_b, &p->map_b_short, row_b, row_end,
-                            col_b, barrier);
+                load_ragged(stage_b, B_TILE_COLS, used_rows_b, used_cols_b, &p->map_b, &p->map_b_short, row_b,
+                            row_end, col_b, barrier);
 #elif TMA_B
-                load_panels(stage_b, B_TILE_ROWS, B_TILE_COLS, used_rows_b, &p->map_b, &p->map_b_short, row_b,
-                            col_b, 1, tile.expert, barrier);
+                load_panels(stage_b, B_TILE_ROWS, B_TILE_COLS, used_rows_b, used_cols_b, &p->map_b,
+                            &p->map_b_short, row_b, col_b, 1, tile.expert, barrier);
 #endif
             }
             /* where the reduction runs down the rows the next step's are looked up while this one's are copied */

@@ -59,7 +59,7 @@ DEVICE void stage_silu(const u32 values[16], u32 staged, int thread) {
 /* A staged piece at column `col` of the activation. The map of gate and up has each row's halves one after the other. */
 #if TMA_STORE
 DEVICE void store_silu_by_tma(const gemm_params *p, i32 col, const ragged_rows *rows, u32 staged) {
-    tma_store_4d(&p->map_out, col, rows->skipped, rows->from, RAGGED_BACK, staged);
+    tma_store_4d_kept(&p->map_out, col, rows->skipped, rows->from, RAGGED_BACK, staged);
     i32 from = (rows->from - RAGGED_BACK) * 2 + RAGGED_BACK;
     UNROLL for (int tile = 1; tile < SILU_TILES; tile++) tma_store_4d(
         &p->map_first, col, rows->skipped, from + tile - 1, RAGGED_BACK, staged + SILU_TILE_OFFSET(tile));

@@ -52,7 +52,7 @@ DEVICE void store_by_tma(const gemm_params *p, const begun_tile *tile, const pie
     if (OP == OP_DW)
         tma_store_3d_once(&p->map_out, place->col, (i32)place->row, tile->expert, staged);
     else
-        tma_store_4d(&p->map_out, place->col, rows.skipped, rows.from, RAGGED_BACK, staged);
+        tma_store_4d_kept(&p->map_out, place->col, rows.skipped, rows.from, RAGGED_BACK, staged);
 #endif
 }
 #else

@@ -62,6 +62,7 @@
 #define CONSUMER_THREADS (CONSUMERS * GROUP_THREADS)
 #define M_TILES (P_SIZE / (64 * CONSUMERS)) /* m64 tiles of a consumer */
 #define P_SHARE (M_TILES * 64)              /* of p, what a consumer reads when it reads any */
+#define WIDTH_UNIT 64                       /* what the instructions differ in width where q is columns */
 #define ACC (Q_SIZE / 2)                    /* accumulators of one of them, a thread */
 /* Rows of the short TMA boxes, of what may be needed in part; what is whole comes in boxes of as many rows as it has. */
 #define SHORT_BOX 32

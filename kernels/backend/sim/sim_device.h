@@ -326,6 +326,7 @@ DEVICE float add_f32(float a, float b) { return a + b; }
 #define tma_store_3d(map, x, y, z, src) SIM_CALL(tma_store, map, 3, x, y, z, 0, src)
 #define tma_store_4d(map, x, y, z, u, src) SIM_CALL(tma_store, map, 4, x, y, z, u, src)
 #define tma_store_3d_once tma_store_3d
+#define tma_store_4d_kept tma_store_4d
 #define tma_store_commit() SIM_CALL(tma_store_commit)
 #define tma_store_wait_read(N) SIM_CALL(tma_store_wait, N, 1)
 #define tma_store_wait(N) SIM_CALL(tma_store_wait, N, 0)
