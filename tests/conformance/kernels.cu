@@ -89,12 +89,15 @@ KERNEL(copies, conformance_params, 32, 1) {
     empty(p.out, smem, 512);
 }
 
-/* RANK 2 to 4 or, of loads, 5; with ONCE 3; the barrier expects whole boxes, also where they lie partly outside the tensor. */
+/* RANK 2 to 4 or, of loads, 5; with ONCE 3, with KEPT 4; the barrier expects whole boxes, also where they lie partly outside the tensor. */
 #ifndef RANK
 #define RANK 2
 #endif
 #ifndef ONCE
 #define ONCE 0
+#endif
+#ifndef KEPT
+#define KEPT 0
 #endif
 KERNEL(box_load, conformance_params, 32, 1) {
     SHARED_MEMORY(memory);
@@ -126,6 +129,8 @@ KERNEL(box_store, conformance_params, 32, 1) {
     if (threadIdx.x == 0) {
         if (RANK == 2)
             tma_store_2d(&p.map, p.x, p.y, box);
+        else if (KEPT)
+            tma_store_4d_kept(&p.map, p.x, p.y, p.z, p.u, box);
         else if (RANK == 4)
             tma_store_4d(&p.map, p.x, p.y, p.z, p.u, box);
         else if (ONCE)

@@ -124,10 +124,32 @@ static void add_halves(list *l) {
 /* Ragged rows (kernels/device/params.h) of a matrix, or of one whose rows are two halves that the map has one after the other, as
  * gate and up are stored. */
 enum { RAGGED_COLS = 144, RAGGED_MATRIX = 100 };
+typedef struct ragged_group {
+    int col, row, limit, half, past; /* half 1 or 2, 0: whole rows; past: in the last dimension */
+} ragged_group;
+
+static void add_ragged_box(list *l, bool store, const char *macros, const char *kind, const int box[2],
+                           const ragged_group *g) {
+    const int halves = g->half ? 2 : 1, left = g->limit - g->row;
+    const int skipped = left < RAGGED_ROWS ? RAGGED_ROWS - left : 0;
+    const int from = (g->row - skipped) * halves + (g->half == 2);
+    const uint64_t pitch = RAGGED_COLS * 2, next = pitch / (uint64_t)halves;
+    test t = box_test(
+        store, macros,
+        (gg_tensor_map_spec){.rank = 4,
+                             .dims = {(uint64_t)(RAGGED_COLS / halves), RAGGED_ROWS,
+                                      (uint64_t)(RAGGED_BACK + RAGGED_MATRIX * halves), RAGGED_BACK + 1},
+                             .strides = {pitch, next, (1ull << 63) / RAGGED_BACK * 2 - next},
+                             .box = {(uint32_t)box[0], (uint32_t)box[1], 1, 1}},
+        (const int[5]){g->col, skipped, RAGGED_BACK + from, RAGGED_BACK + g->past});
+    snprintf(t.name, sizeof t.name, "%s-%s-span%dx%d-%s-col%d-rows%d..%d%s", t.entry, kind, box[0] * 2,
+             box[1], (const char *const[]){"whole", "first", "second"}[g->half], g->col, g->row, g->limit,
+             g->past ? "-past" : "");
+    add(l, t);
+}
+
 static void add_ragged(list *l) {
-    static const struct {
-        int col, row, limit, half, past; /* half 1 or 2, 0: whole rows; past: in the last dimension */
-    } groups[] = {
+    static const ragged_group groups[] = {
         {0, 0, 100, 0, 0},
         {64, 10, 50, 0, 0},
         {0, 0, 5, 0, 0},
@@ -145,27 +167,19 @@ static void add_ragged(list *l) {
     static const int boxes[][2] = {{64, 64}, {64, 32}, {64, 16}, {32, 64}, {32, 16}, {16, 64}};
     for (size_t b = 0; b < COUNT(boxes); b++)
         for (size_t i = 0; i < COUNT(groups); i++)
-            for (int store = 0; store < 2; store++) {
-                const int halves = groups[i].half ? 2 : 1, left = groups[i].limit - groups[i].row;
-                const int skipped = left < RAGGED_ROWS ? RAGGED_ROWS - left : 0;
-                const int from = (groups[i].row - skipped) * halves + (groups[i].half == 2);
-                const uint64_t pitch = RAGGED_COLS * 2, next = pitch / (uint64_t)halves;
-                if (halves == 2 && boxes[b][0] != 32) continue;
-                test t = box_test(
-                    store, "RANK=4",
-                    (gg_tensor_map_spec){.rank = 4,
-                                         .dims = {(uint64_t)(RAGGED_COLS / halves), RAGGED_ROWS,
-                                                  (uint64_t)(RAGGED_BACK + RAGGED_MATRIX * halves),
-                                                  RAGGED_BACK + 1},
-                                         .strides = {pitch, next, (1ull << 63) / RAGGED_BACK * 2 - next},
-                                         .box = {(uint32_t)boxes[b][0], (uint32_t)boxes[b][1], 1, 1}},
-                    (const int[5]){groups[i].col, skipped, RAGGED_BACK + from, RAGGED_BACK + groups[i].past});
-                snprintf(t.name, sizeof t.name, "%s-4d-span%dx%d-%s-col%d-rows%d..%d%s", t.entry,
-                         boxes[b][0] * 2, boxes[b][1],
-                         (const char *const[]){"whole", "first", "second"}[groups[i].half], groups[i].col,
-                         groups[i].row, groups[i].limit, groups[i].past ? "-past" : "");
-                add(l, t);
-            }
+            for (int store = 0; store < 2; store++)
+                if (!groups[i].half || boxes[b][0] == 32)
+                    add_ragged_box(l, store, "RANK=4", "4d", boxes[b], &groups[i]);
+}
+
+/* The output of forward and dX as it is stored, by pieces and by strips: whole, cut at its group's end, at the matrix' last column. */
+static void add_ragged_kept(list *l) {
+    static const ragged_group groups[] = {
+        {0, 0, 100, 0, 0}, {64, 40, 50, 0, 0}, {RAGGED_COLS - 8, 30, 100, 0, 0}};
+    static const int boxes[][2] = {{64, 64}, {64, 16}};
+    for (size_t b = 0; b < COUNT(boxes); b++)
+        for (size_t i = 0; i < COUNT(groups); i++)
+            add_ragged_box(l, true, "RANK=4 KEPT=1", "4d-kept", boxes[b], &groups[i]);
 }
 
 static void add_products(list *l) {
@@ -232,6 +246,7 @@ static void add_all(list *l) {
     for (size_t i = 0; i < COUNT(then); i++) add(l, then[i]);
     add_boxes_once(l);
     add_ragged(l);
+    add_ragged_kept(l);
 }
 
 /* --- running them --- */
