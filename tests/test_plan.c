@@ -305,9 +305,9 @@ static void test_wgmma_stores_by_warps_where_tma_loads(void **state) {
 }
 
 /* Without tuning, by the rows of an expert. Forward and dX: one tile of tokens while 192 are enough, then 256, or 192 where the
- * last of few tiles would end later; of gathered dy 128,
- * with twice the weights, where an expert's are at most 16 MiB. dW: the gathered operand on the side of 128; three stages
- * where rows are few. */
+ * last of few tiles would end later; of gathered dy 128, with twice the weights, where an expert's are at most 32 MiB and K does
+ * not end far inside a tile of 256. dW of few rows: three stages; of many the gathered operand on the side of 128, unless the
+ * other way needs fewer tiles: with a gather that would be on the side of 256, a twentieth fewer. */
 static void test_wgmma_defaults(void **state) {
     (void)state;
     static const struct {
@@ -315,30 +315,56 @@ static void test_wgmma_defaults(void **state) {
         unsigned fusions;
         int64_t rows; /* of an expert */
         int m, n, k, stages;
-        bool large; /* weights of an expert of more than 16 MiB */
+        int N, K; /* 0: 2048 and 4096 */
     } rows[] = {
-        {GG_FORWARD, 0, 0, 128, 128, 64, 6, false},
-        {GG_FORWARD, 0, 96, 128, 128, 64, 6, false},
-        {GG_FORWARD, 0, 97, 192, 128, 64, 4, false},
-        {GG_FORWARD, GG_PERMUTE_X, 150, 192, 128, 64, 4, false},
-        {GG_FORWARD, GG_PERMUTE_X, 151, 256, 128, 64, 4, false},
-        {GG_FORWARD, GG_PERMUTE_Y, 4096, 256, 128, 64, 4, false},
+        {GG_FORWARD, 0, 0, 128, 128, 64, 6, 0, 0},
+        {GG_FORWARD, 0, 96, 128, 128, 64, 6, 0, 0},
+        {GG_FORWARD, 0, 97, 192, 128, 64, 4, 0, 0},
+        {GG_FORWARD, GG_PERMUTE_X, 150, 192, 128, 64, 4, 0, 0},
+        {GG_FORWARD, GG_PERMUTE_X, 151, 256, 128, 64, 4, 0, 0},
+        {GG_FORWARD, GG_PERMUTE_Y, 4096, 256, 128, 64, 4, 0, 0},
         /* few tiles: 225 rows are one of 256 or two of 128, with less behind the others; 257 are two of 160 either way */
-        {GG_FORWARD, 0, 209, 256, 128, 64, 4, false},
-        {GG_FORWARD, 0, 210, 192, 128, 64, 4, false},
-        {GG_FORWARD, GG_PERMUTE_X, 273, 192, 128, 64, 4, false},
-        {GG_FORWARD, GG_PERMUTE_X, 274, 256, 128, 64, 4, false},
-        {GG_DX, 0, 96, 128, 64, 128, 6, false},
-        {GG_DX, GG_PERMUTE_Y, 150, 192, 64, 128, 4, false},
-        {GG_DX, GG_PERMUTE_Y, 151, 128, 64, 256, 4, false},
-        {GG_DX, GG_PERMUTE_Y, 151, 256, 64, 128, 4, true},
-        {GG_DX, GG_PERMUTE_X, 4096, 256, 64, 128, 4, false},
-        {GG_DW, 0, 127, 64, 128, 256, 3, false},
-        {GG_DW, GG_PERMUTE_X, 127, 64, 128, 256, 3, false},
-        {GG_DW, GG_PERMUTE_Y, 127, 64, 128, 256, 3, false},
-        {GG_DW, 0, 128, 64, 128, 256, 4, false},
-        {GG_DW, GG_PERMUTE_X, 128, 64, 256, 128, 4, false},
-        {GG_DW, GG_PERMUTE_Y, 128, 64, 128, 256, 4, false},
+        {GG_FORWARD, 0, 209, 256, 128, 64, 4, 0, 0},
+        {GG_FORWARD, 0, 210, 192, 128, 64, 4, 0, 0},
+        {GG_FORWARD, GG_PERMUTE_X, 273, 192, 128, 64, 4, 0, 0},
+        {GG_FORWARD, GG_PERMUTE_X, 274, 256, 128, 64, 4, 0, 0},
+        {GG_DX, 0, 96, 128, 64, 128, 6, 0, 0},
+        {GG_DX, GG_PERMUTE_Y, 150, 192, 64, 128, 4, 0, 0},
+        {GG_DX, GG_PERMUTE_Y, 151, 128, 64, 256, 4, 0, 0},
+        {GG_DX, GG_PERMUTE_Y, 151, 128, 64, 256, 4, 2048, 8192},
+        {GG_DX, GG_PERMUTE_Y, 151, 256, 64, 128, 4, 2056, 8192},
+        {GG_DX, GG_PERMUTE_Y, 4096, 128, 64, 256, 4, 7168, 2048},
+        {GG_DX, GG_PERMUTE_Y, 4096, 256, 64, 128, 4, 2048, 1408},
+        {GG_DX, GG_PERMUTE_Y, 4096, 256, 64, 128, 4, 5760, 2880},
+        /* 31 and 33 times 128 */
+        {GG_DX, GG_PERMUTE_Y, 4096, 256, 64, 128, 4, 2048, 3968},
+        {GG_DX, GG_PERMUTE_Y, 4096, 128, 64, 256, 4, 2048, 4224},
+        {GG_DX, GG_PERMUTE_X, 4096, 256, 64, 128, 4, 0, 0},
+        {GG_DW, 0, 127, 64, 128, 256, 3, 0, 0},
+        {GG_DW, GG_PERMUTE_X, 127, 64, 128, 256, 3, 0, 0},
+        {GG_DW, GG_PERMUTE_Y, 127, 64, 128, 256, 3, 0, 0},
+        {GG_DW, 0, 128, 64, 128, 256, 4, 0, 0},
+        {GG_DW, GG_PERMUTE_X, 128, 64, 256, 128, 4, 0, 0},
+        {GG_DW, GG_PERMUTE_Y, 128, 64, 128, 256, 4, 0, 0},
+        {GG_DW, 0, 127, 64, 128, 256, 3, 2048, 1408},
+        /* 96 tiles of 128 x 256, 88 of 256 x 128 */
+        {GG_DW, 0, 128, 64, 256, 128, 4, 2048, 1408},
+        {GG_DW, GG_PERMUTE_Y, 128, 64, 256, 128, 4, 2048, 1408},
+        {GG_DW, GG_PERMUTE_X, 128, 64, 256, 128, 4, 2048, 1408},
+        /* 88 and 96 */
+        {GG_DW, 0, 128, 64, 128, 256, 4, 1408, 2048},
+        {GG_DW, GG_PERMUTE_Y, 128, 64, 128, 256, 4, 1408, 2048},
+        {GG_DW, GG_PERMUTE_X, 128, 64, 128, 256, 4, 1408, 2048},
+        /* 540 and 529; 529 and 540 */
+        {GG_DW, 0, 128, 64, 256, 128, 4, 5760, 2880},
+        {GG_DW, GG_PERMUTE_Y, 128, 64, 128, 256, 4, 5760, 2880},
+        {GG_DW, GG_PERMUTE_X, 128, 64, 256, 128, 4, 5760, 2880},
+        {GG_DW, GG_PERMUTE_X, 128, 64, 256, 128, 4, 2880, 5760},
+        /* 20 and 19, 22 and 21; 19 and 20, 21 and 22 */
+        {GG_DW, GG_PERMUTE_Y, 128, 64, 256, 128, 4, 256, 2432},
+        {GG_DW, GG_PERMUTE_Y, 128, 64, 128, 256, 4, 256, 2688},
+        {GG_DW, GG_PERMUTE_X, 128, 64, 128, 256, 4, 2432, 256},
+        {GG_DW, GG_PERMUTE_X, 128, 64, 256, 128, 4, 2688, 256},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         gg_problem p = forward;
@@ -346,8 +372,8 @@ static void test_wgmma_defaults(void **state) {
         p.fusions = rows[i].fusions;
         p.topk = 1;
         p.T = rows[i].rows * p.E;
-        p.N = 2048;
-        p.K = rows[i].large ? 4096 + 8 : 4096;
+        p.N = rows[i].N ? rows[i].N : 2048;
+        p.K = rows[i].K ? rows[i].K : 4096;
         const gg_config c = gg_default_config(&p, &hopper);
         if (c.mainloop != GG_WGMMA || c.block_m != rows[i].m || c.block_n != rows[i].n ||
             c.block_k != rows[i].k || c.num_stages != rows[i].stages || c.num_warps != 8)
