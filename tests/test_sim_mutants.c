@@ -45,7 +45,7 @@ static gg_config config_of(const row *m) {
         if (m->op == GG_DW) c.block_n = 128;
     }
     if (m->warps) c.num_warps = m->warps;
-    if (m->block_m) c.block_m = m->block_m;
+    if (m->rows) *(m->op == GG_DW ? &c.block_n : &c.block_m) = m->rows;
     if (m->cols) *(m->op == GG_FORWARD ? &c.block_n : &c.block_k) = m->cols;
     c.tma = m->tma;
     return c;

@@ -16,7 +16,7 @@ typedef struct row {
     gg_mainloop mainloop;
     gg_op op;
     unsigned tma;
-    int warps, block_m, cols; /* 0: as in configs below; columns of the output's tile */
+    int warps, rows, cols; /* 0: as in configs below; of the output's tile */
     unsigned fusions;
     bool one_slot;     /* of wgmma: two consumers on 128 x 256, so that half of a share is staged at once */
     bool short_steps;  /* tiles of one step: the producer is far ahead */

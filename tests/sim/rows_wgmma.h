@@ -16,6 +16,14 @@
 #define ALL_DESCRIPTIONS "#define BEGUN_TILES (NUM_STAGES + 2 + (SLOTS - 1) / BATCHES)"
 #define TELLS "if (thread == 0) smem_store_4(*told, drawn);"
 #define TELLING_BARRIER "named_sync(BARRIER_LOADERS, LOADER_THREADS);"
+#define EXPECTED_A "TMA_A * used_rows_a * used_cols_a * 2"
+#define EXPECTED_B "TMA_B * used_rows_b * used_cols_b * 2"
+#define COLS_COVERED "cover(tile_cols_inside(p, &begins), COL_UNIT)"
+#define COLS_CUT "cover(tile_cols_inside(p, &begins) - 63, COL_UNIT)"
+#define ROWS_COVERED "cover(tile_rows_inside(&begins), ROW_UNIT)"
+#define ROWS_CUT "cover(tile_rows_inside(&begins) - 63, ROW_UNIT)"
+#define COL_UNITS "(Q_IS_ROWS ? P_SHARE : WIDTH_UNIT)"
+#define ROW_UNITS "(!Q_IS_ROWS ? P_SHARE : OP == OP_DW ? WIDTH_UNIT : SHORT_BOX)"
 #define DRAWN_GATHERED GG_TMA_LOAD_W, 0, GG_TMA_LOAD_X, .short_steps = true
 
 static const row wgmma_rows[] = {
@@ -64,12 +72,12 @@ static const row wgmma_rows[] = {
        "u32 stage = next_stage(c, at);\n        for (int k",
        "u32 stage = c->base + at->slot * STAGE_BYTES;\n        for (int k", GG_DW, DY_X),
     WG("expect_tx of the rows that the last step has", "wgmma_producer.h",
-       "int used_rows_b = OP == OP_DX ? STEP : OP == OP_DW ? used_rows_a : COLS;",
+       "int used_rows_b = OP == OP_DX ? STEP : OP == OP_DW ? used_rows_a : used_cols;",
        "int used_rows_b = used_rows_a, box = used_rows_a; used_rows_a = rows_left;", GG_DW, DY_X,
        .find_2 = "load_ragged(stage_a, A_TILE_COLS, used_rows_a,",
        .replace_2 = "load_ragged(stage_a, A_TILE_COLS, box,"),
-    WG("expect_tx of whole boxes where the last step has short ones", "wgmma_producer.h",
-       "TMA_B * used_rows_b * B_TILE_COLS * 2", "TMA_B * STEP * B_TILE_COLS * 2", GG_DW, DY_X),
+    WG("expect_tx of whole boxes where the last step has short ones", "wgmma_producer.h", EXPECTED_B,
+       "TMA_B * STEP * used_cols_b * 2", GG_DW, DY_X),
     WG("whole boxes where expect_tx is of short ones", "wgmma_producer.h", "used == STEP ? whole : in_part",
        "whole", GG_DW, DY_X),
     WG("nothing said of a stage of no rows", "wgmma_producer.h",
@@ -104,8 +112,8 @@ static const row wgmma_rows[] = {
     WG("cp.async arrive on another stage's barrier", "wgmma_producer.h", "cp_async_commit_arrive(barrier);",
        "cp_async_commit_arrive(full);", GG_FORWARD, 0),
     WG("no final cp.async wait", "wgmma_producer.h", "    cp_async_wait(0);", "", GG_FORWARD, 0),
-    WG_EACH("expect_tx too small", "wgmma_producer.h", "TMA_B * used_rows_b * B_TILE_COLS * 2",
-            "TMA_B * used_rows_b * B_TILE_COLS", X_W, DY_W, DY_X),
+    WG_EACH("expect_tx too small", "wgmma_producer.h", EXPECTED_B, "TMA_B * used_rows_b * used_cols_b", X_W,
+            DY_W, DY_X),
     /* --- narrowed, moved, doubled, and faults of the first, the last or the second time only --- */
     WG("no wgmma.fence in a tile's first step", "wgmma_loop.h", "wgmma_fence();",
        "if (!first) wgmma_fence();", GG_FORWARD, X_W),
@@ -191,9 +199,37 @@ static const row wgmma_rows[] = {
                "if (elect_one() && c->group == 0) mbarrier_arrive", GG_DX, DY_W, .file_2 = "wgmma.cu",
                .find_2 = "mbarrier_init(empty + 8 * s, NUM_WARPS);",
                .replace_2 = "mbarrier_init(empty + 8 * s, NUM_WARPS / 2);"),
-    WG("expect_tx of the whole tile where less is loaded", "wgmma_producer.h",
-       "TMA_A * used_rows_a * A_TILE_COLS * 2", "TMA_A * A_TILE_ROWS * A_TILE_COLS * 2", GG_FORWARD, X_W,
-       .block_m = 128),
+    WG("expect_tx of the whole tile where less is loaded", "wgmma_producer.h", EXPECTED_A,
+       "TMA_A * A_TILE_ROWS * used_cols_a * 2", GG_FORWARD, X_W, .rows = 128),
+    /* --- panels of columns: tiles of 128 and 256 that end in 8 or 16 more than whole panels --- */
+    WG_8_WARPS("expect_tx of panels that are not loaded", "wgmma_producer.h", EXPECTED_B,
+               "TMA_B * used_rows_b * B_TILE_COLS * 2", GG_DX, DY_W),
+    WG("expect_tx of panels that are not loaded", "wgmma_producer.h", EXPECTED_B,
+       "TMA_B * used_rows_b * B_TILE_COLS * 2", GG_DW, DY_X, .cols = 128),
+    WG_8_WARPS("expect_tx of panels of dy that are not loaded", "wgmma_producer.h", EXPECTED_A,
+               "TMA_A * used_rows_a * A_TILE_COLS * 2", GG_DW, DY_X),
+    WG_8_WARPS("panels loaded that expect_tx does not count", "loads.h", "        if (c >= cols) break;\n",
+               "", GG_DX, DY_W),
+    WG("panels loaded that expect_tx does not count", "wgmma_producer.h", "c < tile_cols && c < used_cols;",
+       "c < tile_cols;", GG_DW, DY_X, .cols = 128),
+    WG_8_WARPS("panels of dy loaded that expect_tx does not count", "wgmma_producer.h",
+               "c < tile_cols && c < used_cols;", "c < tile_cols;", GG_DW, DY_X),
+    WG("last panel of few columns not loaded", "wgmma_producer.h", COLS_COVERED, COLS_CUT, GG_DX, DY_W,
+       .short_steps = true),
+    WG("last panel of few columns not loaded", "wgmma_producer.h", COLS_COVERED, COLS_CUT, GG_DW, DY_X,
+       .short_steps = true, .cols = 128),
+    WG_8_WARPS("last panel of few columns not loaded, two consumers", "wgmma_producer.h", COLS_COVERED,
+               COLS_CUT, GG_DX, DY_W, .short_steps = true),
+    WG("last panel of few columns not loaded, tile of 256", "wgmma_producer.h", COLS_COVERED, COLS_CUT, GG_DX,
+       DY_W, .cols = 256),
+    WG("last panel of few columns not loaded, tile of 256", "wgmma_producer.h", COLS_COVERED, COLS_CUT, GG_DW,
+       DY_X, .cols = 256),
+    WG_8_WARPS("last panel of few columns of dy not loaded", "wgmma_producer.h", ROWS_COVERED, ROWS_CUT,
+               GG_DW, DY_X, .short_steps = true, .cols = 256),
+    WG_8_WARPS("last panel of few columns of dy not loaded, tile of 256", "wgmma_producer.h", ROWS_COVERED,
+               ROWS_CUT, GG_DW, DY_X, .short_steps = true, .rows = 256, .cols = 128),
+    WG("panels in units of 64 where a consumer reads 128", "wgmma_producer.h", COL_UNITS, "64", GG_DX, DY_W,
+       .short_steps = true),
     /* --- tiles drawn: what one thread draws and others go by --- */
     WG_EACH("next tile's number read without a barrier", "wgmma_producer.h", TELLING_BARRIER, "",
             DRAWN_GATHERED),
@@ -232,6 +268,10 @@ static const row wgmma_rows[] = {
                DY_W | GG_TMA_STORE),
 
     /* --- right, if unusual: none may be reported in any seed --- */
+    WG_8_WARPS("panels in units of a whole tile", "wgmma_producer.h", COL_UNITS, "COLS", GG_DX, DY_W,
+               .right = true),
+    WG_8_WARPS("panels in units of a whole tile", "wgmma_producer.h", COL_UNITS, "COLS", GG_DW, DY_X,
+               .cols = 128, .find_2 = ROW_UNITS, .replace_2 = "ROWS", .right = true),
     WG("every lane releases", "wgmma_loop.h", RELEASES, "mbarrier_arrive", GG_FORWARD, X_W,
        .file_2 = "wgmma.cu", .find_2 = "mbarrier_init(empty + 8 * s, NUM_WARPS);",
        .replace_2 = "mbarrier_init(empty + 8 * s, NUM_WARPS * 32);", .right = true),
