@@ -269,12 +269,13 @@ static gg_status plan_wgmma(const gg_problem *p, const gg_config *c, const gg_de
         REFUSE("%d stages of this tile need %lld bytes of shared memory; '%s' has %u a block", c->num_stages,
                (long long)smem, device->name, device->smem_per_block);
     add_tile_macros(p, c, 1, plan);
-    /* Where TMA loads, warps are free to store. Tiles of dW with many rows cost the same, so that drawing them gains nothing. */
+    /* Where TMA loads, warps are free to store. */
     unsigned loads = op_roles[p->op].tma_a | op_roles[p->op].tma_b;
     bool storers = (c->tma & loads) == loads;
-    plan->draws_tiles = p->op != GG_DW || p->T * p->topk / p->E < WGMMA_MANY_ROWS;
+    plan->draws_tiles = true;
     snprintf(plan->macros + strlen(plan->macros), GG_MACROS_SIZE - strlen(plan->macros),
-             " PIECES=%d STORERS=%d DRAWS=%d%s", (int)pieces, storers, plan->draws_tiles,
+             " PIECES=%d STORERS=%d FEW_ROWS=%d%s", (int)pieces, storers,
+             p->T * p->topk / p->E < WGMMA_MANY_ROWS,
              !(p->fusions & GG_FUSE_SILU) ? ""
              : p->fusions & GG_KEEP_FIRST ? " SILU=2"
                                           : " SILU=1");

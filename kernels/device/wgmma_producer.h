@@ -87,19 +87,15 @@ DEVICE void wait_until_empty(u32 empty, const ring_position *at) {
 }
 
 /* Steps from a tile's end, one at least, when the next is drawn: late enough for the shares to come out even, early enough for
- * the answer, some thousand cycles, to be there. */
-#define DRAW_STEPS 4
+ * the answer to be there, which takes its turn behind copies: with four steps dW with gathers lost 1%. */
+#define DRAW_STEPS 6
 
 /* The number of the block's next tile, which the first thread has drawn, for all that load. */
-DEVICE u32 next_number(u32 number, u32 drawn, u32 *told, int thread) {
-#if !DRAWS
-    (void)drawn, (void)told, (void)thread;
-    return number + gridDim.x;
-#elif LOADER_THREADS == 32
-    (void)number, (void)told, (void)thread;
+DEVICE u32 next_number(u32 drawn, u32 *told, int thread) {
+#if LOADER_THREADS == 32
+    (void)told, (void)thread;
     return shuffle(drawn, 0);
 #else
-    (void)number;
     *told ^= 4; /* the one before may yet be read */
     if (thread == 0) smem_store_4(*told, drawn);
     named_sync(BARRIER_LOADERS, LOADER_THREADS);
@@ -162,8 +158,7 @@ DEVICE void produce(const gemm_params *p, u32 ring, u32 begun, u32 full, u32 emp
         u32 drawn = 0;
         int s = 0;
         do { /* a tile without steps passes an empty stage */
-            if (DRAWS && thread == 0 && s == (steps > DRAW_STEPS ? steps - DRAW_STEPS : 0))
-                drawn = draw_tile(p);
+            if (thread == 0 && s == (steps > DRAW_STEPS ? steps - DRAW_STEPS : 0)) drawn = draw_tile(p);
             u32 along = (u32)(s * STEP);
             u32 stage_a = ring + at.slot * STAGE_BYTES, stage_b = stage_a + A_TILE_BYTES;
             u32 barrier = full + 8 * at.slot;
@@ -221,9 +216,9 @@ DEVICE void produce(const gemm_params *p, u32 ring, u32 begun, u32 full, u32 emp
 #endif
             ring_advance(&at);
         } while (++s < steps);
-        number = next_number(number, drawn, &told, thread);
+        number = next_number(drawn, &told, thread);
     }
-    if (DRAWS && thread == 0) end_draws(p, &walk, number);
+    if (thread == 0) end_draws(p, &walk, number);
     const begun_tile none = {0, 0, 0, -1, 0, 0};
     wait_until_empty(empty, &at);
     IN_ONE_THREAD(thread) {
