@@ -272,10 +272,10 @@ static gg_status plan_wgmma(const gg_problem *p, const gg_config *c, const gg_de
     /* Where TMA loads, warps are free to store. */
     unsigned loads = op_roles[p->op].tma_a | op_roles[p->op].tma_b;
     bool storers = (c->tma & loads) == loads;
+    bool fetches_ahead = p->op == GG_DW && p->T * p->topk / p->E < WGMMA_MANY_ROWS;
     plan->draws_tiles = true;
     snprintf(plan->macros + strlen(plan->macros), GG_MACROS_SIZE - strlen(plan->macros),
-             " PIECES=%d STORERS=%d FEW_ROWS=%d%s", (int)pieces, storers,
-             p->T * p->topk / p->E < WGMMA_MANY_ROWS,
+             " PIECES=%d STORERS=%d FETCHES_AHEAD=%d%s", (int)pieces, storers, fetches_ahead,
              !(p->fusions & GG_FUSE_SILU) ? ""
              : p->fusions & GG_KEEP_FIRST ? " SILU=2"
                                           : " SILU=1");

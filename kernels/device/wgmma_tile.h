@@ -9,7 +9,8 @@
  *   dX         dy  ROWS x STEP            w[e] STEP x COLS
  *   dW         dy  STEP x ROWS            x    STEP x COLS
  * Macros beside those of tile.h: NUM_WARPS counts the consumers' warps; PIECES of 64 x 64 that a consumer stages at once;
- * STORERS 1 where other warps store what consumers stage; FEW_ROWS 1 where experts have few on average.
+ * STORERS 1 where other warps store what consumers stage; FETCHES_AHEAD 1 where dW
+ * of few rows takes its inputs to L2 ahead (wgmma_ahead.h).
  * STEP is 64, the width of a 128-byte swizzle. */
 #ifndef GG_WGMMA_TILE_H
 #define GG_WGMMA_TILE_H
@@ -106,8 +107,6 @@
 /* Where the output's rows are p a consumer's warp has strips of 16 rows to itself, and stores them without waiting for the others. */
 #define STRIPS (!STORERS && TMA_STORE && !Q_IS_ROWS && !SILU)
 #define STRIP_ROWS 16
-/* dW of few rows takes its inputs to L2 ahead (wgmma_ahead.h). */
-#define FETCHES_AHEAD (OP == OP_DW && FEW_ROWS)
 /* Registers after the roles part, with two consumers: 504 of the 512 a warp quarter has. Gathering takes row numbers and
  * addresses, storing by rows a few. */
 #define PRODUCER_REGISTERS (CP_ASYNC_LOADS ? 88 : STORERS && !TMA_STORE ? 72 : FETCHES_AHEAD ? 56 : 40)
