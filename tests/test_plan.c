@@ -227,18 +227,18 @@ static void test_wgmma_asks_for_what_it_uses(void **state) {
     assert_true(planned > 200 && one_by_one > 100 && in_batches > 20);
 }
 
-/* wgmma draws its tiles from a counter, those of dW where experts have fewer than 128 rows on average. */
-static void test_wgmma_alone_draws_tiles(void **state) {
+/* wgmma alone draws its tiles from a counter; dW fetches its inputs ahead where experts have fewer than 128 rows on average. */
+static void test_wgmma_draws_tiles_and_fetches_ahead(void **state) {
     (void)state;
     static const struct {
         gg_op op;
         int64_t rows, more; /* of an expert; rows of all beside those */
-        bool drawn;
+        bool ahead;
     } rows[] = {
-        {GG_FORWARD, 1, 0, true},    {GG_FORWARD, 127, 0, true}, {GG_FORWARD, 128, 0, true},
-        {GG_FORWARD, 4096, 0, true}, {GG_DX, 1, 0, true},        {GG_DX, 127, 0, true},
-        {GG_DX, 128, 0, true},       {GG_DX, 4096, 0, true},     {GG_DW, 0, 1, true},
-        {GG_DW, 127, 0, true},       {GG_DW, 127, 7, true},      {GG_DW, 128, 0, false},
+        {GG_FORWARD, 1, 0, false},    {GG_FORWARD, 127, 0, false}, {GG_FORWARD, 128, 0, false},
+        {GG_FORWARD, 4096, 0, false}, {GG_DX, 1, 0, false},        {GG_DX, 127, 0, false},
+        {GG_DX, 128, 0, false},       {GG_DX, 4096, 0, false},     {GG_DW, 0, 1, true},
+        {GG_DW, 127, 0, true},        {GG_DW, 127, 7, true},       {GG_DW, 128, 0, false},
         {GG_DW, 4096, 0, false},
     };
     for (gg_mainloop mainloop = 0; mainloop < GG_NUM_MAINLOOPS; mainloop++)
@@ -249,7 +249,6 @@ static void test_wgmma_alone_draws_tiles(void **state) {
                                  .block_k = 64,
                                  .num_warps = 4,
                                  .num_stages = 3};
-            const bool drawn = mainloop == GG_WGMMA && rows[i].drawn;
             gg_problem p = forward;
             gg_plan out;
             char reason[GG_REASON_SIZE];
@@ -257,8 +256,9 @@ static void test_wgmma_alone_draws_tiles(void **state) {
             p.topk = 1;
             p.T = rows[i].rows * p.E + rows[i].more;
             assert_int_equal(plan(p, c, hopper, &out, reason), GG_OK);
-            if (out.draws_tiles != drawn) fail_msg("row %zu", i);
-            if (mainloop == GG_WGMMA) assert_int_equal(macro(&out, " DRAWS="), drawn);
+            assert_int_equal(out.draws_tiles, mainloop == GG_WGMMA);
+            if (mainloop == GG_WGMMA && macro(&out, " FETCHES_AHEAD=") != rows[i].ahead)
+                fail_msg("row %zu", i);
         }
 }
 
@@ -395,7 +395,7 @@ int main(void) {
         cmocka_unit_test(test_identity_is_free_of_sizes),
         cmocka_unit_test(test_default_and_candidates_are_legal),
         cmocka_unit_test(test_wgmma_asks_for_what_it_uses),
-        cmocka_unit_test(test_wgmma_alone_draws_tiles),
+        cmocka_unit_test(test_wgmma_draws_tiles_and_fetches_ahead),
         cmocka_unit_test(test_wgmma_stores_by_warps_where_tma_loads),
         cmocka_unit_test(test_wgmma_defaults),
     };

@@ -13,7 +13,7 @@
 #define TMA_STORE 0
 #define PIECES 1
 #define STORERS 0
-#define DRAWS 1
+#define FETCHES_AHEAD 1
 #include "tile.h"
 
 /* In the place of a fetch: one more of the row of a or b; b lies behind a, the counts of both in their order are at out. */
