@@ -273,7 +273,6 @@ static gg_status plan_wgmma(const gg_problem *p, const gg_config *c, const gg_de
     unsigned loads = op_roles[p->op].tma_a | op_roles[p->op].tma_b;
     bool storers = (c->tma & loads) == loads;
     bool fetches_ahead = p->op == GG_DW && p->T * p->topk / p->E < WGMMA_MANY_ROWS;
-    plan->draws_tiles = true;
     snprintf(plan->macros + strlen(plan->macros), GG_MACROS_SIZE - strlen(plan->macros),
              " PIECES=%d STORERS=%d FETCHES_AHEAD=%d%s", (int)pieces, storers, fetches_ahead,
              !(p->fusions & GG_FUSE_SILU) ? ""
@@ -287,6 +286,7 @@ static gg_status plan_wgmma(const gg_problem *p, const gg_config *c, const gg_de
     bool strips = !storers && !q_is_rows && !(p->fusions & GG_FUSE_SILU);
     plan->box_rows[2] = strips ? WGMMA_STRIP_ROWS : WGMMA_PIECE_ROWS;
     plan->short_box_rows = WGMMA_SHORT_BOX;
+    plan->draws_tiles = true;
     plan->ragged_loads = p->op == GG_DW;
     plan->ragged_stores = p->op != GG_DW;
     plan->grid = (uint32_t)min64(most_tiles(p, rows, cols), device->sm_count);
@@ -440,7 +440,7 @@ static gg_config dW_of_many_rows(const gg_problem *p, unsigned tma) {
     for (int wide = 0; wide < 2; wide++)
         tiles[wide] = ceil_div(p->N, 128 << wide) * ceil_div(p->K, 256 >> wide);
     int64_t here = tiles[wide_rows], other = tiles[!wide_rows];
-    if (other * 20 <= here * 19 || (!gathers && other < here)) wide_rows = !wide_rows;
+    if (gathers ? other * 20 <= here * 19 : other < here) wide_rows = !wide_rows;
     return config_of_sides(p->op, wide_rows ? 256 : 128, wide_rows ? 128 : 256, 4, tma);
 }
 

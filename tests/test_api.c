@@ -116,50 +116,19 @@ static void tensor_maps_describe_tensors_and_panels(void **state) {
 static void wgmma_cuts_rows_by_its_maps(void **state) {
     enum { N = 208, K = 72, I = N / 2, R = RAGGED_ROWS, FAR = RAGGED_BACK };
 #define BACK(bytes) ((uint64_t)-1 / RAGGED_BACK + 1 - (bytes)) /* times RAGGED_BACK: -bytes * RAGGED_BACK */
+#define RAGGED(columns, rows, single)                                                                        \
+    {                                                                                                        \
+        .rank = 4, .dims = {columns, R, FAR + M, FAR + 1},                                                   \
+        .strides = {(columns)*2, (columns)*2, BACK((columns)*2)}, .box = {64, rows, 1, 1},                   \
+        .single_lines = single                                                                               \
+    }
     static const gg_config tile = {
         .mainloop = GG_WGMMA, .block_m = 64, .block_n = 64, .block_k = 64, .num_warps = 4, .num_stages = 3};
     static const gg_tensor_map_spec
-        y = {.rank = 4,
-             .dims = {N, R, FAR + M, FAR + 1},
-             .strides = {N * 2, N * 2, BACK(N * 2)},
-             .box = {64, R, 1, 1}},
-        y_strip = {.rank = 4,
-                   .dims = {N, R, FAR + M, FAR + 1},
-                   .strides = {N * 2, N * 2, BACK(N * 2)},
-                   .box = {64, 16, 1, 1},
-                   .single_lines = true},
-        dx = {.rank = 4,
-              .dims = {K, R, FAR + M, FAR + 1},
-              .strides = {K * 2, K * 2, BACK(K * 2)},
-              .box = {64, R, 1, 1}},
-        dy_short = {.rank = 4,
-                    .dims = {N, R, FAR + M, FAR + 1},
-                    .strides = {N * 2, N * 2, BACK(N * 2)},
-                    .box = {64, 32, 1, 1}},
-        x_short = {.rank = 4,
-                   .dims = {K, R, FAR + M, FAR + 1},
-                   .strides = {K * 2, K * 2, BACK(K * 2)},
-                   .box = {64, 32, 1, 1}},
-        dy_wide = {.rank = 4,
-                   .dims = {N, R, FAR + M, FAR + 1},
-                   .strides = {N * 2, N * 2, BACK(N * 2)},
-                   .box = {64, R, 1, 1},
-                   .single_lines = true},
-        dy_wide_short = {.rank = 4,
-                         .dims = {N, R, FAR + M, FAR + 1},
-                         .strides = {N * 2, N * 2, BACK(N * 2)},
-                         .box = {64, 32, 1, 1},
-                         .single_lines = true},
-        x_wide = {.rank = 4,
-                  .dims = {K, R, FAR + M, FAR + 1},
-                  .strides = {K * 2, K * 2, BACK(K * 2)},
-                  .box = {64, R, 1, 1},
-                  .single_lines = true},
-        x_wide_short = {.rank = 4,
-                        .dims = {K, R, FAR + M, FAR + 1},
-                        .strides = {K * 2, K * 2, BACK(K * 2)},
-                        .box = {64, 32, 1, 1},
-                        .single_lines = true},
+        y = RAGGED(N, R, false),
+        y_strip = RAGGED(N, 16, true), dx = RAGGED(K, R, false), dy_short = RAGGED(N, 32, false),
+        x_short = RAGGED(K, 32, false), dy_wide = RAGGED(N, R, true), dy_wide_short = RAGGED(N, 32, true),
+        x_wide = RAGGED(K, R, true), x_wide_short = RAGGED(K, 32, true),
         x = {.rank = 2, .dims = {K, M}, .strides = {K * 2}, .box = {64, 64}},
         x_part = {.rank = 2, .dims = {K, M}, .strides = {K * 2}, .box = {64, 32}},
         dy = {.rank = 2, .dims = {N, M}, .strides = {N * 2}, .box = {64, 64}},
@@ -239,6 +208,7 @@ static void wgmma_cuts_rows_by_its_maps(void **state) {
         for (int m = 0; m < MAPS; m++) assert_int_equal(maps[m]->opaque[0], (uintptr_t)bases[m]);
     }
     gg_close(context);
+#undef RAGGED
 #undef BACK
 }
 

@@ -25,7 +25,8 @@ static const gg_config configs[GG_NUM_MAINLOOPS] = {
     [GG_WGMMA] = {GG_WGMMA, 64, 128, 64, 4, 3, 0},
 };
 
-/* One step a tile in each op, and tiles enough for each block that descriptions come round; few enough rows for dW to draw its tiles. */
+/* One step a tile in each op, and tiles enough for each block that descriptions come round; few enough rows for dW to fetch them
+ * ahead. */
 static ragged shape_of(const row *m) {
     ragged few = {
         .E = 8, .N = 208, .K = 208, .topk = 1, .T = 1023, .m_sizes = {64, 1, 0, 50, 762, 64, 30, 52}};

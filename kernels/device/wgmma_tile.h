@@ -9,8 +9,8 @@
  *   dX         dy  ROWS x STEP            w[e] STEP x COLS
  *   dW         dy  STEP x ROWS            x    STEP x COLS
  * Macros beside those of tile.h: NUM_WARPS counts the consumers' warps; PIECES of 64 x 64 that a consumer stages at once;
- * STORERS 1 where other warps store what consumers stage; FETCHES_AHEAD 1 where dW
- * of few rows takes its inputs to L2 ahead (wgmma_ahead.h).
+ * STORERS 1 where other warps store what consumers stage; FETCHES_AHEAD 1 where dW of few rows takes its inputs to L2 ahead
+ * (wgmma_ahead.h).
  * STEP is 64, the width of a 128-byte swizzle. */
 #ifndef GG_WGMMA_TILE_H
 #define GG_WGMMA_TILE_H
