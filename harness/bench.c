@@ -98,7 +98,7 @@ static gg_status choose_configs(bench_run *run, const mg_bench_item *item, rotat
                 refused, refused + r->num_ours, reason);
     for (size_t i = 0; i < r->num_ours; i++)
         enter(r, &r->ours[i], mg_launch_ours, item, &configs[i])->config_dW =
-            gg_default_config(&dw, b->device);
+            gg_default_config(&dw, b->device, run->options.workspace);
     return GG_OK;
 }
 
@@ -194,12 +194,12 @@ static gg_status time_item(bench_run *run, const mg_bench_item *item) {
     mg_bench_row row = {.item = *item};
     if (!r) return GG_ERR_MEMORY;
     row.status = choose_configs(run, item, r);
-    if (!row.status) row.status = mg_bench_place(b, item);
+    if (!row.status) row.status = mg_bench_place(b, item, run->options.workspace);
     if (!row.status) row.status = tune(run, item, r);
     gg_status status = row.status;
     if (status) {
         snprintf(row.fault, sizeof row.fault, "%s", b->error);
-        row.config = gg_default_config(&item->problem, b->device);
+        row.config = gg_default_config(&item->problem, b->device, run->options.workspace);
         status = b->backend->ops->synchronize(b->backend) ? status : emit(run, &row);
         goto out;
     }

@@ -33,6 +33,7 @@ typedef struct mg_bench_options {
     bool has_mainloop, has_tma;
     gg_mainloop mainloop;
     unsigned tma;
+    bool workspace; /* there is one, so that configs with copy_rows can be chosen */
     bool autotune;
     size_t limit; /* of the search; 0: no limit */
     int repeat;
@@ -58,7 +59,7 @@ void mg_bench_plain(const gg_problem *fused, const gg_config *config, const gg_d
 /* --- the device (bench_device.c) --- */
 
 #define MG_BENCH_BUFFERS(X)                                                                                  \
-    X(X) X(W) X(DY) X(Y) X(DX) X(DW) X(M_SIZES) X(GATHER) X(WEIGHTS) X(SLOTS) X(LIMIT) X(SCRATCH)
+    X(X) X(W) X(DY) X(Y) X(DX) X(DW) X(M_SIZES) X(GATHER) X(WEIGHTS) X(SLOTS) X(WORKSPACE) X(LIMIT) X(SCRATCH)
 typedef enum mg_bench_buffer {
 #define X(name) MG_BUF_##name,
     MG_BENCH_BUFFERS(X)
@@ -83,6 +84,7 @@ typedef struct mg_bench {
     mg_rivals *rivals;              /* NULL: no cuBLAS */
     char no_rivals[GG_REASON_SIZE]; /* why */
     size_t copy_bytes;              /* of the copy whose bandwidth is the limit */
+    size_t workspace_bytes;         /* of the item that is placed; 0: none */
     int32_t *m_sizes, *gather;      /* of the item that is placed */
     int32_t experts_with_rows;
     char error[MG_ERROR_SIZE];
@@ -98,7 +100,7 @@ gg_status mg_bench_reserve(mg_bench *b, mg_bench_buffer buffer, size_t bytes);
 /* The same, filled with normal-like values about as large as activations and weights are. */
 gg_status mg_bench_random(mg_bench *b, mg_bench_buffer buffer, size_t elements, gg_dtype dtype);
 /* Tensors and routing of an item; GG_ERR_MEMORY where they do not fit. */
-gg_status mg_bench_place(mg_bench *b, const mg_bench_item *item);
+gg_status mg_bench_place(mg_bench *b, const mg_bench_item *item, bool workspace);
 gg_tensors mg_bench_tensors(const mg_bench *b);
 /* Compiles the kernels of plans in parallel; a failure shows again when they are launched. */
 void mg_bench_build(mg_bench *b, const gg_plan *plans, size_t count);

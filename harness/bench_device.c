@@ -134,7 +134,7 @@ out:
     return status;
 }
 
-gg_status mg_bench_place(mg_bench *b, const mg_bench_item *item) {
+gg_status mg_bench_place(mg_bench *b, const mg_bench_item *item, bool workspace) {
     const gg_problem *p = &item->problem;
     const size_t M = (size_t)(p->T * p->topk), N = (size_t)p->N, K = (size_t)p->K;
     const bool forward = p->op == GG_FORWARD, dx = p->op == GG_DX, dw = p->op == GG_DW || item->backward;
@@ -150,7 +150,11 @@ gg_status mg_bench_place(mg_bench *b, const mg_bench_item *item) {
                    {MG_BUF_DX, M * K, dx, false},
                    {MG_BUF_SLOTS, M * K, item->backward, false},
                    {MG_BUF_DW, (size_t)p->E * N * K, dw, false}};
-    gg_status status = GG_OK;
+    gg_problem other = *p;
+    other.op = item->backward ? GG_DW : p->op;
+    const size_t room[] = {gg_workspace_bytes(p), gg_workspace_bytes(&other)};
+    b->workspace_bytes = !workspace ? 0 : room[room[1] > room[0]];
+    gg_status status = b->workspace_bytes ? mg_bench_reserve(b, MG_BUF_WORKSPACE, b->workspace_bytes) : GG_OK;
     for (size_t i = 0; i < sizeof tensors / sizeof *tensors && !status; i++) {
         if (!tensors[i].needed) continue;
         status = tensors[i].random ? mg_bench_random(b, tensors[i].buffer, tensors[i].elements, p->dtype)
@@ -170,6 +174,8 @@ gg_tensors mg_bench_tensors(const mg_bench *b) {
         .m_sizes = b->buffers[MG_BUF_M_SIZES].memory,
         .gather_indices = b->buffers[MG_BUF_GATHER].memory,
         .topk_weights = b->buffers[MG_BUF_WEIGHTS].memory,
+        .workspace = b->buffers[MG_BUF_WORKSPACE].memory,
+        .workspace_bytes = b->workspace_bytes,
     };
 }
 

@@ -9,7 +9,7 @@
 typedef struct words {
     const char *model, *mode, *seqlen, *dtype, *gemm, *permute_x, *permute_y, *fuse_mul_post, *routing;
     const char *E, *N, *K, *topk, *T;
-    const char *blocks[5], *mainloop, *config, *tma[4], *no_tma, *autotune, *limit;
+    const char *blocks[5], *mainloop, *config, *tma[4], *no_tma, *no_workspace, *autotune, *limit;
     const char *table, *scaling, *alone, *repeat, *report, *json, *peers, *cache_dir, *device;
 } words;
 
@@ -275,6 +275,7 @@ static void read_configs(parser *p) {
     if (w->config && !each_word(w->config, take_config, o, bad))
         fail(p, "bad config '%s': expected a text like wgmma-bm256-bn128-bk64-w8-s4-tma-x-w-store", bad);
     if (w->config && any) fail(p, "--config says all: leave out the options of its parts");
+    o->workspace = !w->no_workspace;
     o->autotune = w->autotune || !strcmp(p->arguments->command, "tune");
     if (o->autotune && (any || w->config))
         fail(p, "--autotune and tune find the config: leave out %s", w->config ? "--config" : "its parts");
@@ -308,7 +309,9 @@ static size_t combine(const mg_bench_options *o, const gg_config *usual, gg_conf
 
 size_t mg_bench_configs(const mg_bench_options *o, const gg_problem *problem, const gg_device *device,
                         gg_config configs[MG_MAX_CONFIGS], size_t *refused, char reason[GG_REASON_SIZE]) {
-    const gg_config usual = gg_default_config(problem, device);
+    /* flags and mainloops are asked for by those who want rows gathered */
+    const bool workspace = o->workspace && !o->has_tma && !o->has_mainloop;
+    const gg_config usual = gg_default_config(problem, device, workspace);
     gg_plan plan;
     char why[GG_REASON_SIZE];
     size_t count = o->num_configs, legal = 0;
@@ -329,9 +332,11 @@ void mg_bench_plain(const gg_problem *fused, const gg_config *config, const gg_d
     *plain = *fused;
     plain->fusions = 0;
     *plain_config = *config;
+    plain_config->copy_rows = false;
     if (config->mainloop == GG_REFERENCE) return;
     /* what the default config of each may use differs by what the permute forbids */
-    plain_config->tma |= gg_default_config(plain, device).tma & ~gg_default_config(fused, device).tma;
+    plain_config->tma |=
+        gg_default_config(plain, device, false).tma & ~gg_default_config(fused, device, false).tma;
 }
 
 /* --- names --- */
@@ -398,6 +403,8 @@ int mg_bench_parse(mg_bench_options *o, const char *command, int argc, char **ar
         {"--use_tma_load_dy", NULL, "", &w->tma[2]},
         {"--use_tma_store", NULL, "", &w->tma[3]},
         {"--no_tma", NULL, "no use of TMA", &w->no_tma},
+        {"--no_workspace", NULL, "no configs that copy rows together before they are multiplied",
+         &w->no_workspace},
         {"--alone", NULL, "neither cuBLAS nor the same kernel without permutes beside it", &w->alone},
         {"--repeat", "N", "timed launches (30; 20 at least count as a result)", &w->repeat},
         {"--peers", "FILE", "times of tests/peers/torch_grouped_mm.py to compare with", &w->peers},

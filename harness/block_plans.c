@@ -51,7 +51,7 @@ size_t mg_block_plans(const mg_execute_options *options, const gg_device *device
             if (problem.fusions != other.fusions)
                 count = add_plan(&other, config, device, plans, capacity, count);
             if (!c->function.autotune || reference) continue;
-            size_t found = gg_candidate_configs(&problem, device, candidates, MAX_CANDIDATES);
+            size_t found = gg_candidate_configs(&problem, device, false, candidates, MAX_CANDIDATES);
             if (found > MAX_CANDIDATES) found = MAX_CANDIDATES;
             if (options->autotune_limit && found > options->autotune_limit) found = options->autotune_limit;
             for (size_t i = 0; i < found; i++)

@@ -6,12 +6,13 @@
 #include <string.h>
 
 static const char *const tma_words[] = {"-x", "-w", "-dy", "-store"}; /* in the order of the flags' bits */
+static const char copy_rows_word[] = "-copy_rows";
 enum { TMA_WORDS = sizeof tma_words / sizeof *tma_words };
 
 void mg_config_text(const gg_config *c, char text[MG_CONFIG_SIZE]) {
-    int used =
-        snprintf(text, MG_CONFIG_SIZE, "%s-bm%d-bn%d-bk%d-w%d-s%d%s", gg_mainloop_name(c->mainloop),
-                 c->block_m, c->block_n, c->block_k, c->num_warps, c->num_stages, c->tma ? "-tma" : "");
+    int used = snprintf(text, MG_CONFIG_SIZE, "%s-bm%d-bn%d-bk%d-w%d-s%d%s%s", gg_mainloop_name(c->mainloop),
+                        c->block_m, c->block_n, c->block_k, c->num_warps, c->num_stages,
+                        c->copy_rows ? copy_rows_word : "", c->tma ? "-tma" : "");
     for (int i = 0; i < TMA_WORDS && used < MG_CONFIG_SIZE; i++)
         if (c->tma & 1u << i)
             used += snprintf(text + used, MG_CONFIG_SIZE - (size_t)used, "%s", tma_words[i]);
@@ -38,6 +39,9 @@ bool mg_config_parse(const char *text, gg_config *out) {
         used < 0)
         return false;
     at += used;
+    length = strlen(copy_rows_word);
+    c.copy_rows = !strncmp(at, copy_rows_word, length);
+    if (c.copy_rows) at += length;
     if (!strncmp(at, "-tma", 4)) {
         at += 4;
         for (int i = 0; i < TMA_WORDS; i++) {

@@ -75,13 +75,13 @@ static void add_variants(variants *v, const gg_device *device, bool every) {
                 config.mainloop = mainloop;
                 add_flag_sets(v, problem, config, device, every);
             }
-            size_t count = gg_candidate_configs(&problem, device, NULL, 0);
+            size_t count = gg_candidate_configs(&problem, device, false, NULL, 0);
             gg_config *configs = malloc((count + 1) * sizeof *configs);
             if (!configs) {
                 v->failed = true;
                 return;
             }
-            gg_candidate_configs(&problem, device, configs, count);
+            gg_candidate_configs(&problem, device, false, configs, count);
             /* once: the configs take turns over the operations and types */
             for (size_t i = 0; i < count; i++) {
                 if (every)
@@ -107,7 +107,7 @@ static void add_fused(variants *v, const gg_device *device, bool every) {
                                     .K = 2048,
                                     .topk = 2,
                                     .T = 4096};
-        const size_t count = gg_candidate_configs(&problem, device, configs, CANDIDATES);
+        const size_t count = gg_candidate_configs(&problem, device, false, configs, CANDIDATES);
         for (size_t i = 0; i < count && i < CANDIDATES; i++)
             if (every || i % (SETS * GG_NUM_DTYPES) == turn) add_variant(v, &problem, &configs[i], device);
     }

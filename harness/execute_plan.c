@@ -23,14 +23,17 @@ size_t mg_case_ops(const mg_case *c, gg_op ops[GG_NUM_OPS]) {
 }
 
 /* The op that the function names has the case's config; in an autograd case the other two have its tile and
- * no TMA. */
+ * neither TMA nor copied rows. */
 static gg_config case_config(const mg_case *c, gg_op op, const gg_device *device) {
     gg_config config = c->config;
     if (c->function.autotune) {
         const gg_problem problem = mg_case_problem(c, op);
-        return gg_default_config(&problem, device);
+        return gg_default_config(&problem, device, false);
     }
-    if (op != c->function.op) config.tma = 0;
+    if (op != c->function.op) {
+        config.tma = 0;
+        config.copy_rows = false;
+    }
     return config;
 }
 
@@ -108,6 +111,7 @@ uint64_t mg_kernel_identity(const mg_run *run) {
         if (x->subject == &mg_subject_reference) {
             config.mainloop = GG_REFERENCE;
             config.tma = 0;
+            config.copy_rows = false;
         }
         if (gg_plan_make(&problem, &config, mg_executor_device(x), &plan, reason) != GG_OK) continue;
         identity = XXH3_64bits_withSeed(plan.macros, strlen(plan.macros), identity);
@@ -177,6 +181,7 @@ static size_t add_plan(const gg_problem *problem, gg_config config, bool referen
     if (reference) {
         config.mainloop = GG_REFERENCE;
         config.tma = 0;
+        config.copy_rows = false;
     }
     if (gg_plan_make(problem, &config, device, &plan, reason) != GG_OK || plan.empty) return count;
     if (count < capacity) plans[count] = plan;
@@ -197,7 +202,7 @@ size_t mg_execute_plans(const mg_execute_options *options, const gg_device *devi
         gg_config candidates[MAX_CANDIDATES];
         size_t num_candidates = 0;
         if (c->function.autotune && shipped) {
-            num_candidates = gg_candidate_configs(&problem, device, candidates, MAX_CANDIDATES);
+            num_candidates = gg_candidate_configs(&problem, device, true, candidates, MAX_CANDIDATES);
             if (num_candidates > MAX_CANDIDATES) num_candidates = MAX_CANDIDATES;
             if (options->autotune_limit && num_candidates > options->autotune_limit)
                 num_candidates = options->autotune_limit;

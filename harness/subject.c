@@ -28,6 +28,7 @@ static gg_config reference_config(const gg_config *config) {
     gg_config reference = *config;
     reference.mainloop = GG_REFERENCE;
     reference.tma = 0;
+    reference.copy_rows = false;
     return reference;
 }
 

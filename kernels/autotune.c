@@ -1,7 +1,7 @@
 /* autotune.c: searches configs on the real tensors and remembers timings in cache_dir/tuned.tsv.
  *
  * One line a timing, appended and synced as it is made, so a killed search loses nothing; between tabs:
- *   kind device driver dtype op gemm E N K topk fusions bucket config kernel-digest ms tried checksum
+ *   kind device driver dtype op gemm E N K topk fusions workspace bucket config kernel-digest ms tried checksum
  * `kind` is "time" or, once a search has ended, "best"; `tried` is how many candidates that search looked at.
  * Lines whose checksum is wrong, such as a torn last one, count for nothing. */
 #include <errno.h>
@@ -108,18 +108,19 @@ static gg_status store_append(gg_context *context, const store *s, const char *k
 
 /* What a timing depends on besides config and kernel: tokens per expert only by their power of two, because
  * routing varies and timings do not jump inside an octave. */
-static void problem_key(const gg_context *context, const gg_problem *p, char key[KEY_SIZE]) {
+static void problem_key(const gg_context *context, const gg_problem *p, bool workspace, char key[KEY_SIZE]) {
     const gg_device *device = gg_get_device(context);
     int bucket = 0;
     for (int64_t rows = p->T * p->topk / p->E; rows > 1; rows /= 2) bucket++;
-    snprintf(key, KEY_SIZE, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%u\t%d", device->name, device->driver,
+    snprintf(key, KEY_SIZE, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%u\t%d\t%d", device->name, device->driver,
              gg_dtype_name(p->dtype), gg_op_name(p->op), (int)p->gemm, p->E, p->N, p->K, p->topk, p->fusions,
-             bucket);
+             workspace, bucket);
 }
 
 static void config_text(const gg_config *c, char text[CONFIG_SIZE]) {
-    snprintf(text, CONFIG_SIZE, "%s-bm%d-bn%d-bk%d-w%d-s%d-tma%u", gg_mainloop_name(c->mainloop), c->block_m,
-             c->block_n, c->block_k, c->num_warps, c->num_stages, c->tma);
+    snprintf(text, CONFIG_SIZE, "%s-bm%d-bn%d-bk%d-w%d-s%d-tma%u%s", gg_mainloop_name(c->mainloop),
+             c->block_m, c->block_n, c->block_k, c->num_warps, c->num_stages, c->tma,
+             c->copy_rows ? "-copy_rows" : "");
 }
 
 /* A config with its plan and the names it has in the file. */
@@ -139,29 +140,29 @@ static gg_status candidate_make(gg_context *context, const gg_problem *problem, 
 }
 
 /* The configs to search, `limit` at most (0: all); NULL when out of memory. */
-static gg_config *candidate_configs(gg_context *context, const gg_problem *problem, size_t limit,
-                                    size_t *count) {
+static gg_config *candidate_configs(gg_context *context, const gg_problem *problem, bool workspace,
+                                    size_t limit, size_t *count) {
     const gg_device *device = gg_get_device(context);
-    *count = gg_candidate_configs(problem, device, NULL, 0);
+    *count = gg_candidate_configs(problem, device, workspace, NULL, 0);
     if (limit && limit < *count) *count = limit;
     gg_config *configs = malloc((*count + 1) * sizeof *configs); /* never of zero bytes */
-    if (configs) gg_candidate_configs(problem, device, configs, *count);
+    if (configs) gg_candidate_configs(problem, device, workspace, configs, *count);
     return configs;
 }
 
 /* The remembered best of at least `tried` candidates, if its kernel is still what it was. */
-static bool find_best(gg_context *context, const store *s, const gg_problem *problem, size_t tried,
-                      gg_config *best) {
+static bool find_best(gg_context *context, const store *s, const gg_problem *problem, bool workspace,
+                      size_t tried, gg_config *best) {
     char key[KEY_SIZE], prefix[KEY_SIZE + 8], config[CONFIG_SIZE], digest[GG_DIGEST_SIZE];
     size_t line_tried, count;
     bool found = false;
-    problem_key(context, problem, key);
+    problem_key(context, problem, workspace, key);
     snprintf(prefix, sizeof prefix, "best\t%s\t", key);
     const char *rest = store_find(s, prefix);
     if (!rest || sscanf(rest, "%63[^\t]\t%32[^\t]\t%*f\t%zu", config, digest, &line_tried) != 3 ||
         line_tried < tried)
         return false;
-    gg_config *configs = candidate_configs(context, problem, 0, &count);
+    gg_config *configs = candidate_configs(context, problem, workspace, 0, &count);
     for (size_t i = 0; configs && i < count && !found; i++) {
         char text[CONFIG_SIZE];
         candidate c;
@@ -174,16 +175,16 @@ static bool find_best(gg_context *context, const store *s, const gg_problem *pro
     return found;
 }
 
-gg_config gg_resolve_config(gg_context *context, const gg_problem *problem) {
+gg_config gg_resolve_config(gg_context *context, const gg_problem *problem, bool workspace) {
     _Static_assert(sizeof(gg_problem) == 40, "gg_problem is hashed as bytes, so it must have no padding");
-    XXH128_hash_t key = XXH3_128bits(problem, sizeof *problem);
+    XXH128_hash_t key = XXH3_128bits_withSeed(problem, sizeof *problem, workspace);
     gg_config *known = gg_map_get(&context->tuned, key);
     if (known) return *known;
-    gg_config config = gg_default_config(problem, gg_get_device(context));
+    gg_config config = gg_default_config(problem, gg_get_device(context), workspace);
     store s;
     if (problem->E > 0 && !store_open(context, false, &s)) {
         gg_config best;
-        if (find_best(context, &s, problem, 0, &best)) config = best;
+        if (find_best(context, &s, problem, workspace, 0, &best)) config = best;
         store_close(&s);
     }
     if ((known = malloc(sizeof *known))) {
@@ -353,11 +354,12 @@ gg_status gg_autotune_watched(gg_context *context, const gg_problem *problem, co
         .context = context, .tensors = tensors, .key = key, .file = &file, .watch = watch, .data = data};
     if (measured) *measured = 0;
 
-    *best = gg_default_config(problem, gg_get_device(context));
+    const bool workspace = gg_has_workspace(problem, tensors);
+    *best = gg_default_config(problem, gg_get_device(context), workspace);
     gg_status status = candidate_make(context, problem, best, &fallback), skipped = GG_OK;
     if (status || fallback.plan.empty) return status;
     if ((status = store_open(context, true, &file))) return status;
-    configs = candidate_configs(context, problem, limit, &count);
+    configs = candidate_configs(context, problem, workspace, limit, &count);
     s.items = configs ? calloc(count + 1, sizeof *s.items) : NULL;
     s.ms = configs ? calloc(count + 1, sizeof *s.ms) : NULL;
     s.count = count;
@@ -365,9 +367,9 @@ gg_status gg_autotune_watched(gg_context *context, const gg_problem *problem, co
         status = gg_fail(context, GG_ERR_MEMORY, "out of memory");
         goto out;
     }
-    if (count == 0 || find_best(context, &file, problem, count, best)) goto out;
+    if (count == 0 || find_best(context, &file, problem, workspace, count, best)) goto out;
 
-    problem_key(context, problem, key);
+    problem_key(context, problem, workspace, key);
     for (size_t i = 0; i < count; i++) {
         if ((status = candidate_make(context, problem, &configs[i], &s.items[i]))) goto out;
         find_time(&file, key, &s.items[i], &s.ms[i]);

@@ -76,7 +76,9 @@ gg_status gg_run(gg_context *context, gg_op op, const gg_problem *problem, const
                  const gg_tensors *tensors, gg_stream stream, bool overlaps);
 
 /* The tuned config of a problem if the cache has one, else gg_default_config; remembered. */
-gg_config gg_resolve_config(gg_context *context, const gg_problem *problem);
+gg_config gg_resolve_config(gg_context *context, const gg_problem *problem, bool workspace);
+/* Whether there is room for the rows that a problem gathers, if it gathers any. */
+bool gg_has_workspace(const gg_problem *problem, const gg_tensors *tensors);
 /* A block's kernel from the table of gg_context_use_sources, if its file is the one. */
 void gg_context_patch(const gg_context *context, gg_source *source);
 /* Forgets what was remembered, after tuning. */

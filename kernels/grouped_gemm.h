@@ -98,6 +98,9 @@ typedef struct gg_config {
     int num_warps;                 /* 1, 2, 4, 8 or 16 */
     int num_stages;                /* 2 to 8 */
     unsigned tma;                  /* GG_TMA_* */
+    /* Rows that a permutation would have gathered (of x in forward and dW, of dy in dX and dW) are put together in the workspace by
+     * a launch before, once, and then loaded as if there were no permutation: by TMA too. */
+    bool copy_rows;
 } gg_config;
 
 typedef struct gg_device {
@@ -124,6 +127,9 @@ typedef struct gg_tensors {
     const int32_t *m_sizes;        /* (E), sum M, none negative */
     const int32_t *gather_indices; /* (M), a permutation of 0..M-1; needed by permute_x, permute_y */
     const float *topk_weights; /* (M) in slot order; needed by fuse_mul_post; rounded to dtype before use */
+    void *workspace;           /* written; of workspace_bytes; wanted by configs with copy_rows */
+    size_t
+        workspace_bytes; /* gg_workspace_bytes of the problem at least, or 0: such configs are not chosen */
 } gg_tensors;
 
 enum { GG_REASON_SIZE = 256, GG_MACROS_SIZE = 768 };
@@ -142,6 +148,7 @@ typedef struct gg_plan {
     uint32_t short_box_rows; /* of a second map of a and b; 0: there is none */
     bool ragged_loads, ragged_stores; /* maps of a and b, of the output, that cut boxes at any row */
     bool draws_tiles;                 /* blocks draw their tiles from a counter of the context's */
+    unsigned copied;                  /* the fusion whose rows are copied before: 0 or GG_PERMUTE_* */
     bool empty;                       /* no rows: nothing to launch (dW still zeroes its output) */
 } gg_plan;
 
@@ -154,13 +161,16 @@ const char *gg_mainloop_name(gg_mainloop ml); /* "mma_sync" ... */
 gg_status gg_plan_make(const gg_problem *problem, const gg_config *config, const gg_device *device,
                        gg_plan *plan, char reason[GG_REASON_SIZE]);
 
-/* A legal config without tuning. */
-gg_config gg_default_config(const gg_problem *problem, const gg_device *device);
+/* Room for the rows that a problem gathers, bytes; 0 where it gathers none. */
+size_t gg_workspace_bytes(const gg_problem *problem);
+
+/* A legal config without tuning; with copy_rows only where there is a workspace and it pays. */
+gg_config gg_default_config(const gg_problem *problem, const gg_device *device, bool workspace);
 
 /* The autotuner's search space for a problem: fills at most `capacity` legal configs, best guesses first; returns how
- * many there are in all. */
-size_t gg_candidate_configs(const gg_problem *problem, const gg_device *device, gg_config *configs,
-                            size_t capacity);
+ * many there are in all. Configs with copy_rows are among them if there is a workspace. */
+size_t gg_candidate_configs(const gg_problem *problem, const gg_device *device, bool workspace,
+                            gg_config *configs, size_t capacity);
 
 /* --- running ---
  *
@@ -199,7 +209,7 @@ gg_status
 gg_synchronize(gg_context *context); /* waits for all streams and reports what went wrong in a kernel */
 
 /* Plan, compile (once per kernel, cached on disk) and launch on `stream`; asynchronous. `config` NULL: the tuned config
- * if one is cached, else gg_default_config. `problem->op` is ignored: the function names it. */
+ * if one is cached, else gg_default_config, for the workspace there is. `problem->op` is ignored: the function names it. */
 gg_status gg_forward(gg_context *context, const gg_problem *problem, const gg_config *config,
                      const gg_tensors *tensors, gg_stream stream);
 gg_status gg_dX(gg_context *context, const gg_problem *problem, const gg_config *config,
@@ -224,8 +234,8 @@ gg_status gg_backward(gg_context *context, const gg_problem *problem, const gg_c
                       gg_stream stream);
 
 /* Searches the candidates on the real tensors (outputs are overwritten) and remembers the fastest on disk, keyed by
- * kernel digest, device, dtype, E, N, K, topk, fusions and a bucket of tokens per expert. A second call, in any
- * process, measures nothing. `limit` > 0 bounds the candidates tried. `measured` (optional) counts the timings made. */
+ * kernel digest, device, dtype, E, N, K, topk, fusions, whether there is a workspace, and a bucket of tokens per expert. A
+ * second call, in any process, measures nothing. `limit` > 0 bounds the candidates tried. `measured` (optional) counts the timings made. */
 gg_status gg_autotune(gg_context *context, const gg_problem *problem, const gg_tensors *tensors, size_t limit,
                       gg_config *best, size_t *measured);
 

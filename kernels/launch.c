@@ -78,6 +78,14 @@ static gg_status check_tensors(gg_context *context, const gg_problem *problem, c
     return status;
 }
 
+static gg_status check_workspace(gg_context *context, const gg_problem *p, const gg_tensors *tensors) {
+    const size_t wanted = gg_workspace_bytes(p);
+    gg_status status = check_pointer(context, "workspace", tensors->workspace, TENSOR_ALIGNMENT);
+    if (status || tensors->workspace_bytes >= wanted) return status;
+    return gg_fail(context, GG_ERR_ARGUMENT, "tensor 'workspace' has %zu bytes; copy_rows wants %zu",
+                   tensors->workspace_bytes, wanted);
+}
+
 /* Every shared-memory tile is a row of panels of at most 64 columns (one 128-byte swizzle span), so a box is
  * one panel: block_n or block_k columns cut to a panel; its rows are block_m, of the weights block_n. */
 static gg_tensor_map_spec map_spec(const gg_plan *plan, const struct tensor *t, uint32_t box_rows,
@@ -134,29 +142,30 @@ static gg_tensor_map_spec silu_map_spec(const gg_plan *plan, int which, const vo
     return which == W ? w : which == Y ? first : activation;
 }
 
-static size_t tensor_bytes(const gg_problem *p, int which) {
+static size_t tensor_bytes(const gg_problem *p, int which, bool in_tokens) {
     const struct tensor *t = &tensors_table[which];
     size_t columns = (size_t)(t->columns_n ? p->N : p->K) / (t->halved ? 2 : 1);
-    size_t rows = (size_t)(t->weights                                  ? (int64_t)p->E * p->N
-                           : which == X && (p->fusions & GG_PERMUTE_X) ? p->T
-                                                                       : p->T * p->topk);
+    size_t rows = (size_t)(t->weights ? (int64_t)p->E * p->N : in_tokens ? p->T : p->T * p->topk);
     return rows * columns * 2;
 }
 
-/* All that the kernel may touch. */
+/* All that the GEMM's kernel may touch. */
 enum { ROUTING = 3, BUFFERS = OPERANDS + ROUTING + 1 };
-static size_t list_buffers(const gg_problem *p, const gg_tensors *tensors, const uint32_t *drawn,
+static size_t list_buffers(const gg_plan *plan, const gg_tensors *tensors, const uint32_t *drawn,
                            gg_buffer buffers[BUFFERS]) {
+    const gg_problem *p = &plan->problem;
     const size_t M = (size_t)(p->T * p->topk);
+    const unsigned permutes = p->fusions & (GG_PERMUTE_X | GG_PERMUTE_Y) & ~plan->copied;
     size_t count = 0;
     for (int i = 0; i < operand_count(p); i++) {
         int which = operand(p, i);
         const struct tensor *t = &tensors_table[which];
-        buffers[count++] = (gg_buffer){t->name, pointer_of(tensors, t->offset), tensor_bytes(p, which),
+        buffers[count++] = (gg_buffer){t->name, pointer_of(tensors, t->offset),
+                                       tensor_bytes(p, which, which == X && permutes & GG_PERMUTE_X),
                                        i >= OUT ? GG_BUFFER_OUT : GG_BUFFER_IN};
     }
     buffers[count++] = (gg_buffer){"m_sizes", tensors->m_sizes, (size_t)p->E * 4, GG_BUFFER_IN};
-    if (p->fusions & (GG_PERMUTE_X | GG_PERMUTE_Y))
+    if (permutes)
         buffers[count++] = (gg_buffer){"gather_indices", tensors->gather_indices, M * 4, GG_BUFFER_IN};
     if (p->fusions & GG_FUSE_MUL_POST)
         buffers[count++] = (gg_buffer){"topk_weights", tensors->topk_weights, M * 4, GG_BUFFER_IN};
@@ -175,9 +184,58 @@ static void set_topk(gemm_params *params, int32_t topk) {
     params->topk_reciprocal = (uint32_t)((1ull << (31 + l)) / (uint32_t)topk + 1);
 }
 
-static gg_status launch(gg_context *context, const gg_plan *plan, const gg_tensors *tensors, gg_stream stream,
+/* Blocks of a kernel with a thread a chunk of 16 bytes: 8 a multiprocessor at most, 2048 threads. */
+enum { CHUNK_VALUES = 8, CHUNK_THREADS = 256, CHUNK_BLOCKS_PER_SM = 8 };
+static uint32_t chunk_blocks(const gg_context *context, int64_t chunks) {
+    const int64_t blocks = (chunks + CHUNK_THREADS - 1) / CHUNK_THREADS;
+    const int64_t most = (int64_t)CHUNK_BLOCKS_PER_SM * gg_get_device(context)->sm_count;
+    return (uint32_t)(blocks < most ? blocks : most);
+}
+
+/* Into the workspace, in expert order. */
+static gg_status copy_rows(gg_context *context, const gg_plan *plan, const gg_tensors *tensors,
+                           gg_stream stream, bool overlaps) {
+    const gg_problem *p = &plan->problem;
+    const int which = plan->copied & GG_PERMUTE_X ? X : DY;
+    const struct tensor *t = &tensors_table[which];
+    const copy_rows_params params = {
+        .in = pointer_of(tensors, t->offset),
+        .out = tensors->workspace,
+        .gather_indices = tensors->gather_indices,
+        .M = p->T * p->topk,
+        .cols = t->columns_n ? p->N : p->K,
+        .topk = which == X ? p->topk : 1,
+    };
+    const gg_source source = {
+        .files = gg_embedded_sources, .root = "copy_rows.cu", .macros = "", .debug = context->debug};
+    const gg_buffer buffers[] = {
+        {t->name, params.in, tensor_bytes(p, which, which == X), GG_BUFFER_IN},
+        {"gather_indices", params.gather_indices, (size_t)params.M * 4, GG_BUFFER_IN},
+        {"workspace", params.out, gg_workspace_bytes(p), GG_BUFFER_OUT},
+    };
+    gg_kernel *kernel;
+    gg_status status = gg_context_kernel(context, &source, "copy_rows", &kernel);
+    if (status) return status;
+    const gg_launch_spec spec = {
+        .grid = chunk_blocks(context, params.M * (params.cols / CHUNK_VALUES)),
+        .threads = CHUNK_THREADS,
+        .params = &params,
+        .params_bytes = sizeof params,
+        .label = "copy_rows.cu",
+        .waits = true,
+        .overlaps = overlaps,
+        .buffers = buffers,
+        .buffer_count = sizeof buffers / sizeof *buffers,
+    };
+    return gg_fail_backend(context, context->backend->ops->launch(context->backend, kernel, &spec, stream),
+                           "copy_rows");
+}
+
+static gg_status launch(gg_context *context, const gg_plan *plan, const gg_tensors *given, gg_stream stream,
                         bool overlaps) {
     const gg_problem *p = &plan->problem;
+    gg_tensors used = *given;
+    const gg_tensors *tensors = &used;
     gg_backend *backend = context->backend;
     const gg_backend_ops *ops = backend->ops;
     gg_kernel *kernel;
@@ -190,7 +248,9 @@ static gg_status launch(gg_context *context, const gg_plan *plan, const gg_tenso
         return gg_fail_backend(context, ops->fill(backend, tensors->dw, 0, bytes, stream), "zeroing 'dw'");
     }
     gg_status status = check_tensors(context, p, tensors);
+    if (!status && plan->copied) status = check_workspace(context, p, tensors);
     if (status) return status;
+    if (plan->copied) *(plan->copied & GG_PERMUTE_X ? &used.x : &used.dy) = given->workspace;
 
     gemm_params params = {
         .m_sizes = tensors->m_sizes,
@@ -233,6 +293,10 @@ static gg_status launch(gg_context *context, const gg_plan *plan, const gg_tenso
     if ((status = gg_context_kernel(context, &source, plan->entry, &kernel))) return status;
     if (plan->draws_tiles && (status = gg_counters_take(context, stream, &params.drawn))) return status;
     snprintf(label, sizeof label, "%s %s", plan->source, plan->macros);
+    if (plan->copied) {
+        if ((status = copy_rows(context, plan, given, stream, overlaps))) return status;
+        overlaps = context->overlaps;
+    }
     gg_buffer buffers[BUFFERS];
     gg_launch_spec spec = {
         .grid = plan->grid,
@@ -244,7 +308,7 @@ static gg_status launch(gg_context *context, const gg_plan *plan, const gg_tenso
         .waits = true,
         .overlaps = overlaps,
         .buffers = buffers,
-        .buffer_count = list_buffers(p, tensors, params.drawn, buffers),
+        .buffer_count = list_buffers(plan, tensors, params.drawn, buffers),
     };
     status = gg_fail_backend(context, ops->launch(backend, kernel, &spec, stream), gg_op_name(p->op));
     /* a simulated launch may end in the middle */
@@ -256,6 +320,11 @@ gg_status gg_launch(gg_context *context, const gg_plan *plan, const gg_tensors *
     return launch(context, plan, tensors, stream, false);
 }
 
+bool gg_has_workspace(const gg_problem *p, const gg_tensors *tensors) {
+    const size_t wanted = gg_workspace_bytes(p);
+    return wanted && tensors->workspace && tensors->workspace_bytes >= wanted;
+}
+
 gg_status gg_run(gg_context *context, gg_op op, const gg_problem *problem, const gg_config *config,
                  const gg_tensors *tensors, gg_stream stream, bool overlaps) {
     gg_problem p = *problem;
@@ -264,7 +333,7 @@ gg_status gg_run(gg_context *context, gg_op op, const gg_problem *problem, const
     char reason[GG_REASON_SIZE];
     p.op = op;
     if (!config) {
-        resolved = gg_resolve_config(context, &p);
+        resolved = gg_resolve_config(context, &p, gg_has_workspace(&p, tensors));
         config = &resolved;
     }
     gg_status status = gg_plan_make(&p, config, gg_get_device(context), &plan, reason);
@@ -291,11 +360,9 @@ gg_status gg_dW(gg_context *context, const gg_problem *problem, const gg_config 
 
 static gg_status reduce(gg_context *context, gg_dtype dtype, int64_t T, int32_t topk, int32_t K,
                         const void *dx_slots, void *dx_tokens, gg_stream stream, bool overlaps) {
-    /* a block a chunk of 256 x 8 values, and at most 8 blocks, 2048 threads, a multiprocessor at once */
-    enum { THREADS = 256, VALUES = 8, BLOCKS_PER_SM = 8 };
     gg_kernel *kernel;
     char macros[16];
-    if ((unsigned)dtype >= GG_NUM_DTYPES || T < 0 || topk < 1 || K < VALUES || K % VALUES)
+    if ((unsigned)dtype >= GG_NUM_DTYPES || T < 0 || topk < 1 || K < CHUNK_VALUES || K % CHUNK_VALUES)
         return gg_fail(context, GG_ERR_ARGUMENT,
                        "bad shape for the top-k reduction: T %lld, topk %d, K %d (multiple of 8)",
                        (long long)T, topk, K);
@@ -309,14 +376,12 @@ static gg_status reduce(gg_context *context, gg_dtype dtype, int64_t T, int32_t 
         .files = gg_embedded_sources, .root = "reduce_topk.cu", .macros = macros, .debug = context->debug};
     if ((status = gg_context_kernel(context, &source, "reduce_topk", &kernel))) return status;
     reduce_params params = {.dx_slots = dx_slots, .dx_tokens = dx_tokens, .T = T, .topk = topk, .K = K};
-    int64_t blocks = (T * (K / VALUES) + THREADS - 1) / THREADS;
-    int64_t most = (int64_t)BLOCKS_PER_SM * gg_get_device(context)->sm_count;
     const size_t bytes = (size_t)T * (size_t)K * 2;
     const gg_buffer buffers[] = {{"dx_slots", dx_slots, bytes * (size_t)topk, GG_BUFFER_IN},
                                  {"dx_tokens", dx_tokens, bytes, GG_BUFFER_OUT}};
     gg_launch_spec spec = {
-        .grid = (uint32_t)(blocks < most ? blocks : most),
-        .threads = THREADS,
+        .grid = chunk_blocks(context, T * (K / CHUNK_VALUES)),
+        .threads = CHUNK_THREADS,
         .params = &params,
         .params_bytes = sizeof params,
         .label = "reduce_topk.cu",

@@ -213,7 +213,7 @@ gg_config gg_moe_narrow_config(const gg_problem *p, const gg_device *device) {
     char reason[GG_REASON_SIZE];
     for (size_t i = 0; i < sizeof small / sizeof *small; i++)
         if (!gg_plan_make(p, &small[i], device, &plan, reason)) return small[i];
-    return gg_default_config(p, device);
+    return gg_default_config(p, device, false);
 }
 
 void gg_moe_default_configs(const gg_moe_problem *p, const gg_device *device, gg_moe_configs *configs) {
@@ -224,6 +224,6 @@ void gg_moe_default_configs(const gg_moe_problem *p, const gg_device *device, gg
             if (!gg_moe_gemm_problem(p, gemm, op, &problem)) continue;
             configs->of[gemm][op] = gemm == GG_MOE_GEMM_ROUTER && op == GG_DW
                                         ? gg_moe_narrow_config(&problem, device)
-                                        : gg_default_config(&problem, device);
+                                        : gg_default_config(&problem, device, false);
         }
 }

@@ -27,7 +27,10 @@ enum {
     WGMMA_PIECE_BYTES = 64 * 64 * 2, /* staged output */
     /* of an expert in forward and dX: with routing's spread still within one tile of 128, 192 */
     WGMMA_FEW_ROWS = 96,
-    WGMMA_ROWS_OF_192 = 150
+    WGMMA_ROWS_OF_192 = 150,
+    /* of an H200: products in the time of a byte of memory; bytes in the 3 us of a small launch */
+    FLOPS_PER_BYTE = 150,
+    COPY_START = 12 << 20
 };
 
 /* The operand roles of each op; the twin of device/tile.h. */
@@ -158,6 +161,19 @@ static int split_warps(int rows, int cols, int num_warps) {
         }
     }
     return best;
+}
+
+/* The fusions of a problem that gather an operand's rows. */
+static unsigned gathers(const gg_problem *p) {
+    const roles *r = &op_roles[p->op];
+    return p->fusions & (r->gather_a | r->gather_b);
+}
+
+/* What is left to multiply when these rows have been copied together. */
+static gg_problem without_gathers(const gg_problem *p) {
+    gg_problem plain = *p;
+    plain.fusions &= ~gathers(p);
+    return plain;
 }
 
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -322,14 +338,29 @@ gg_status gg_plan_make(const gg_problem *p, const gg_config *c, const gg_device 
     gg_status status = check_problem(p, reason);
     if (status) return status;
     if ((unsigned)c->mainloop >= GG_NUM_MAINLOOPS) ARGUMENT("unknown mainloop %d", (int)c->mainloop);
-    status = check_tma(p, c, device, reason);
+    if (c->copy_rows && !gathers(p))
+        REFUSE("copy_rows without %s in %s: no rows are gathered",
+               name_of_fusion(op_roles[p->op].gather_a | op_roles[p->op].gather_b), gg_op_name(p->op));
+    const gg_problem multiplied = c->copy_rows ? without_gathers(p) : *p;
+    status = check_tma(&multiplied, c, device, reason);
     if (status) return status;
 
-    *plan = (gg_plan){.problem = *p, .config = *c, .entry = "grouped_gemm", .empty = p->T == 0};
+    *plan = (gg_plan){.problem = *p,
+                      .config = *c,
+                      .entry = "grouped_gemm",
+                      .copied = c->copy_rows ? gathers(p) : 0,
+                      .empty = p->T == 0};
     snprintf(plan->macros, GG_MACROS_SIZE, "OP=%d DTYPE=%d PERMUTE_X=%d PERMUTE_Y=%d FUSE_MUL_POST=%d",
-             (int)p->op, (int)p->dtype, !!(p->fusions & GG_PERMUTE_X), !!(p->fusions & GG_PERMUTE_Y),
-             !!(p->fusions & GG_FUSE_MUL_POST));
-    return planners[c->mainloop](p, c, device, plan, reason);
+             (int)p->op, (int)p->dtype, !!(multiplied.fusions & GG_PERMUTE_X),
+             !!(multiplied.fusions & GG_PERMUTE_Y), !!(multiplied.fusions & GG_FUSE_MUL_POST));
+    return planners[c->mainloop](&multiplied, c, device, plan, reason);
+}
+
+size_t gg_workspace_bytes(const gg_problem *p) {
+    if ((unsigned)p->op >= GG_NUM_OPS || p->T <= 0 || p->topk <= 0 || p->N <= 0 || p->K <= 0) return 0;
+    const unsigned gathered = gathers(p);
+    const int32_t columns = gathered & GG_PERMUTE_X ? p->K : gathered ? p->N : 0;
+    return (size_t)p->T * (size_t)p->topk * (size_t)columns * 2;
 }
 
 gg_source gg_plan_source(const gg_plan *plan, bool debug) {
@@ -396,14 +427,19 @@ static void add_candidate(search *s, gg_config config) {
     s->count++;
 }
 
-size_t gg_candidate_configs(const gg_problem *p, const gg_device *device, gg_config *configs,
+size_t gg_candidate_configs(const gg_problem *p, const gg_device *device, bool workspace, gg_config *configs,
                             size_t capacity) {
     search s = {.problem = p, .device = device, .configs = configs, .capacity = capacity};
+    const gg_problem plain = without_gathers(p);
     unsigned all = legal_tma(p, device), loads = all & ~(unsigned)GG_TMA_STORE;
     for (size_t i = 0; i < COUNT(search_wgmma); i++) {
         const int sides[] = {search_wgmma[i].weights, search_wgmma[i].tokens, search_wgmma[i].stages};
         add_candidate(&s, config_of_sides(p->op, sides[0], sides[1], sides[2], all));
         if (loads != all) add_candidate(&s, config_of_sides(p->op, sides[0], sides[1], sides[2], loads));
+        if (!workspace || !gathers(p)) continue;
+        gg_config copying = config_of_sides(p->op, sides[0], sides[1], sides[2], legal_tma(&plain, device));
+        copying.copy_rows = true;
+        add_candidate(&s, copying);
     }
     for (size_t loop = 0; loop < COUNT(search_loops); loop++)
         for (size_t tile = 0; tile < COUNT(search_tiles); tile++) {
@@ -444,7 +480,26 @@ static gg_config dW_of_many_rows(const gg_problem *p, unsigned tma) {
     return config_of_sides(p->op, wide_rows ? 256 : 128, wide_rows ? 128 : 256, 4, tma);
 }
 
-gg_config gg_default_config(const gg_problem *p, const gg_device *device) {
+/* Whether it takes less time to copy the gathered rows together than to gather them on the way. Copying moves them twice, and the launch
+ * and its start take as long as COPY_START; gathering costs dW some 8% of its own time, of bytes or of products, and forward and dX
+ * 4%, as measured (NOTES.md). */
+static bool copying_pays(const gg_problem *p) {
+    const double columns = (double)(gathers(p) & GG_PERMUTE_X ? p->K : p->N), M = (double)p->T * p->topk;
+    const double read = gathers(p) & GG_PERMUTE_X ? (double)p->T : M;
+    const double tensors =
+        M * ((double)p->N + p->K) * 2 + (double)p->E * p->N * p->K * 2; /* all in and out */
+    const double products = M * p->N * p->K * 2 / FLOPS_PER_BYTE;
+    const double percent = (tensors > products ? tensors : products) / 100;
+    return (M + read) * columns * 2 + COPY_START < percent * (p->op == GG_DW ? 6 : 3);
+}
+
+gg_config gg_default_config(const gg_problem *p, const gg_device *device, bool workspace) {
+    if (workspace && device->cc == 90 && gathers(p) && copying_pays(p)) {
+        const gg_problem plain = without_gathers(p);
+        gg_config copying = gg_default_config(&plain, device, false);
+        copying.copy_rows = true;
+        return copying;
+    }
     int64_t rows_per_expert = p->E > 0 ? p->T * p->topk / p->E : 0;
     if (device->cc == 90) {
         unsigned tma = legal_tma(p, device);

@@ -25,7 +25,7 @@ static char *tuned_path(const char *dir) {
 
 static gg_config nth_candidate(gg_context *context, size_t n) {
     gg_config configs[LIMIT + 1];
-    assert_true(gg_candidate_configs(&problem, gg_get_device(context), configs, LIMIT + 1) > LIMIT);
+    assert_true(gg_candidate_configs(&problem, gg_get_device(context), false, configs, LIMIT + 1) > LIMIT);
     return configs[n];
 }
 
@@ -324,20 +324,20 @@ static void tuned_configs_are_used(void **state) {
     gg_context *context = fake_context(*state, false);
     gg_tensors tensors = fake_tensors();
     gg_config config, favourite = nth_candidate(context, 2),
-                      usual = gg_default_config(&problem, gg_get_device(context));
-    assert_same(gg_resolve_config(context, &problem), usual);
+                      usual = gg_default_config(&problem, gg_get_device(context), false);
+    assert_same(gg_resolve_config(context, &problem, false), usual);
     favour(context, &favourite);
     assert_int_equal(gg_autotune(context, &problem, &tensors, LIMIT, &config, NULL), GG_OK);
-    assert_same(gg_resolve_config(context, &problem), favourite);
+    assert_same(gg_resolve_config(context, &problem, false), favourite);
     assert_int_equal(gg_forward(context, &problem, NULL, &tensors, NULL), GG_OK);
     assert_non_null(strstr(fake_of(context)->newest, fake_of(context)->favourite));
     gg_close(context);
 
     context = fake_context(*state, false); /* from the file */
-    assert_same(gg_resolve_config(context, &problem), favourite);
+    assert_same(gg_resolve_config(context, &problem, false), favourite);
     gg_close(context);
     context = fake_context(*state, true); /* tuned for another kernel */
-    assert_same(gg_resolve_config(context, &problem), usual);
+    assert_same(gg_resolve_config(context, &problem, false), usual);
     gg_close(context);
 }
 

@@ -207,7 +207,7 @@ static void parts_of_configs_are_combined(void **state) {
     char reason[GG_REASON_SIZE];
     size_t refused;
     const gg_problem p = {.E = 16, .N = 512, .K = 512, .topk = 1, .T = 4096};
-    const gg_config usual = gg_default_config(&p, &h200);
+    const gg_config usual = gg_default_config(&p, &h200, false);
 
     mg_bench_options o = parse("");
     assert_int_equal(mg_bench_configs(&o, &p, &h200, configs, &refused, reason), 1);
@@ -253,7 +253,7 @@ static void the_plain_kernel_has_the_same_tile(void **state) {
                         .T = 4096,
                         .fusions = GG_PERMUTE_X},
                plain;
-    gg_config config = gg_default_config(&fused, &h200), plain_config;
+    gg_config config = gg_default_config(&fused, &h200, false), plain_config;
     config.num_stages = 3;
     assert_false(config.tma & GG_TMA_LOAD_X);
     mg_bench_plain(&fused, &config, &h200, &plain, &plain_config);
@@ -360,7 +360,7 @@ static void cublas_computes_the_same_products(void **state) {
             .problem = {.op = (gg_op)op, .E = 5, .N = 24, .K = 16, .topk = 2, .T = 11}, .dist = MG_EMPTY_MID};
         const size_t M = 22, weights = 5 * 24 * 16;
         const mg_bench_buffer outputs[] = {[GG_FORWARD] = MG_BUF_Y, [GG_DX] = MG_BUF_DX, [GG_DW] = MG_BUF_DW};
-        if (mg_bench_place(&b, &item)) fail_msg("%s", b.error);
+        if (mg_bench_place(&b, &item, true)) fail_msg("%s", b.error);
         if (op != GG_DX) fill(&b, MG_BUF_X, M * 16);
         if (op != GG_DW) fill(&b, MG_BUF_W, weights);
         if (op != GG_FORWARD) fill(&b, MG_BUF_DY, M * 24);

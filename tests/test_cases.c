@@ -230,7 +230,7 @@ static const gg_device devices[] = {
 static bool planner_agrees(const mg_case *c, const gg_device *device, char reason[GG_REASON_SIZE]) {
     gg_plan plan;
     gg_problem problem = mg_case_problem(c, c->function.op);
-    gg_config config = c->function.autotune ? gg_default_config(&problem, device) : c->config;
+    gg_config config = c->function.autotune ? gg_default_config(&problem, device, false) : c->config;
     gg_status status = gg_plan_make(&problem, &config, device, &plan, reason);
     bool refused = status == GG_ERR_REFUSED || status == GG_ERR_ARGUMENT;
     return c->refusal ? refused : status == GG_OK;

@@ -284,7 +284,7 @@ static void configs_survive_their_text(void **state) {
     for (int op = 0; op < GG_NUM_OPS; op++) {
         const gg_problem p = {.op = (gg_op)op, .E = 4, .N = 256, .K = 256, .topk = 2, .T = 512};
         gg_config configs[256], back;
-        size_t count = gg_candidate_configs(&p, &device, configs, 256);
+        size_t count = gg_candidate_configs(&p, &device, false, configs, 256);
         assert_true(count > 10);
         for (size_t i = 0; i < count && i < 256; i++) {
             char text[MG_CONFIG_SIZE];

@@ -168,10 +168,10 @@ static void test_default_and_candidates_are_legal(void **state) {
                     if (big) p.T = 8192, p.N = 2048, p.K = 768;
                     gg_plan out;
                     char reason[GG_REASON_SIZE];
-                    gg_config c = gg_default_config(&p, devices[d]);
+                    gg_config c = gg_default_config(&p, devices[d], false);
                     assert_int_equal(plan(p, c, *devices[d], &out, reason), GG_OK);
                     gg_config configs[16];
-                    size_t n = gg_candidate_configs(&p, devices[d], configs, 16);
+                    size_t n = gg_candidate_configs(&p, devices[d], false, configs, 16);
                     assert_true(n >= 16);
                     for (size_t i = 0; i < 16; i++)
                         assert_int_equal(plan(p, configs[i], *devices[d], &out, reason), GG_OK);
@@ -374,7 +374,7 @@ static void test_wgmma_defaults(void **state) {
         p.T = rows[i].rows * p.E;
         p.N = rows[i].N ? rows[i].N : 2048;
         p.K = rows[i].K ? rows[i].K : 4096;
-        const gg_config c = gg_default_config(&p, &hopper);
+        const gg_config c = gg_default_config(&p, &hopper, false);
         if (c.mainloop != GG_WGMMA || c.block_m != rows[i].m || c.block_n != rows[i].n ||
             c.block_k != rows[i].k || c.num_stages != rows[i].stages || c.num_warps != 8)
             fail_msg("row %zu: %d x %d x %d, %d stages", i, c.block_m, c.block_n, c.block_k, c.num_stages);

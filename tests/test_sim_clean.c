@@ -41,7 +41,8 @@ static int legal_flags(const gg_device *device, gg_mainloop mainloop, gg_op op, 
                            mainloop == GG_WGMMA && op == GG_DX ? 128 : 64,
                            4,
                            3,
-                           tma};
+                           tma,
+                           false};
             if (checked_variant.plan_make(&p, &c, device, &plan, reason) == GG_OK)
                 out[count++] = (flags){fusions[f], tma};
         }
@@ -82,7 +83,7 @@ static int tuned_configs(const gg_device *device, gg_mainloop mainloop, gg_op op
                          gg_config configs[MOST_CONFIGS]) {
     static gg_config all[MOST_CONFIGS];
     const gg_problem wide = {.op = op, .E = 4, .N = 1024, .K = 1024, .topk = 1, .T = 4096};
-    size_t found = gg_candidate_configs(&wide, device, all, MOST_CONFIGS);
+    size_t found = gg_candidate_configs(&wide, device, false, all, MOST_CONFIGS);
     int count = 0;
     assert_in_range(found, 1, MOST_CONFIGS);
     for (size_t i = 0; i < found; i++) {
@@ -109,7 +110,8 @@ static int wgmma_configs(gg_op op, gg_config configs[MOST_CONFIGS]) {
                                              op == GG_FORWARD ? 64 : cols,
                                              warps,
                                              2 + count % 3,
-                                             0};
+                                             0,
+                                             false};
     return count;
 }
 

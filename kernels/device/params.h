@@ -47,4 +47,13 @@ typedef struct reduce_params {
     i32 topk, K;
 } reduce_params;
 
+/* out[i,:] = in[gather_indices[i] / topk,:], i < M */
+typedef struct copy_rows_params {
+    const u16 *in; /* (M / topk, cols) */
+    u16 *out;      /* (M, cols) */
+    const i32 *gather_indices;
+    i64 M;
+    i32 cols, topk;
+} copy_rows_params;
+
 #endif
