@@ -30,7 +30,8 @@ enum {
     WGMMA_ROWS_OF_192 = 150,
     /* of an H200: products in the time of a byte of memory; bytes in the 3 us of a small launch */
     FLOPS_PER_BYTE = 150,
-    COPY_START = 12 << 20
+    COPY_START = 12 << 20,
+    COPIED_ROWS = 1024 /* of an expert in dW: with more, gathering costs nothing */
 };
 
 /* The operand roles of each op; the twin of device/tile.h. */
@@ -480,17 +481,18 @@ static gg_config dW_of_many_rows(const gg_problem *p, unsigned tma) {
     return config_of_sides(p->op, wide_rows ? 256 : 128, wide_rows ? 128 : 256, 4, tma);
 }
 
-/* Whether it takes less time to copy the gathered rows together than to gather them on the way. Copying moves them twice, and the launch
- * and its start take as long as COPY_START; gathering costs dW some 8% of its own time, of bytes or of products, and forward and dX
- * 4%, as measured (NOTES.md). */
+/* Whether copying the gathered rows together takes less time than gathering them on the way. Copying moves them twice, and the launch
+ * and its start take as long as COPY_START bytes. Gathering was measured (NOTES.md): with few rows a tile of dW has few steps, of
+ * which it takes some 8%; forward and dX lose 4% where bytes decide, else 2%. */
 static bool copying_pays(const gg_problem *p) {
-    const double columns = (double)(gathers(p) & GG_PERMUTE_X ? p->K : p->N), M = (double)p->T * p->topk;
+    const double M = (double)p->T * p->topk, columns = gathers(p) & GG_PERMUTE_X ? p->K : p->N;
     const double read = gathers(p) & GG_PERMUTE_X ? (double)p->T : M;
-    const double tensors =
-        M * ((double)p->N + p->K) * 2 + (double)p->E * p->N * p->K * 2; /* all in and out */
+    const double bytes = (M * p->N + M * p->K + (double)p->E * p->N * p->K) * 2; /* all in and out */
     const double products = M * p->N * p->K * 2 / FLOPS_PER_BYTE;
-    const double percent = (tensors > products ? tensors : products) / 100;
-    return (M + read) * columns * 2 + COPY_START < percent * (p->op == GG_DW ? 6 : 3);
+    const double copying =
+        ((M + read) * columns * 2 + COPY_START) * 100 / (bytes > products ? bytes : products);
+    if (p->op == GG_DW) return copying < 5 && M <= (double)p->E * COPIED_ROWS;
+    return copying < (bytes > products ? 3 : 2);
 }
 
 gg_config gg_default_config(const gg_problem *p, const gg_device *device, bool workspace) {

@@ -109,7 +109,7 @@
 #define STRIP_ROWS 16
 /* Registers after the roles part, with two consumers: 504 of the 512 a warp quarter has. Gathering takes row numbers and
  * addresses, storing by rows a few. */
-#define PRODUCER_REGISTERS (CP_ASYNC_LOADS ? 88 : STORERS && !TMA_STORE ? 72 : FETCHES_AHEAD ? 56 : 40)
+#define PRODUCER_REGISTERS (CP_ASYNC_LOADS || (STORERS && !TMA_STORE) ? 88 : FETCHES_AHEAD ? 56 : 40)
 #define CONSUMER_REGISTERS ((504 - PRODUCER_REGISTERS) / 2)
 
 /* Named barriers: one for each consumer, one for the warps that load. */
