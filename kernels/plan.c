@@ -30,8 +30,7 @@ enum {
     WGMMA_ROWS_OF_192 = 150,
     /* of an H200: products in the time of a byte of memory; bytes in the 3 us of a small launch */
     FLOPS_PER_BYTE = 150,
-    COPY_START = 12 << 20,
-    COPIED_ROWS = 1024 /* of an expert in dW: with more, gathering costs nothing */
+    COPY_START = 12 << 20
 };
 
 /* The operand roles of each op; the twin of device/tile.h. */
@@ -482,8 +481,8 @@ static gg_config dW_of_many_rows(const gg_problem *p, unsigned tma) {
 }
 
 /* Whether copying the gathered rows together takes less time than gathering them on the way. Copying moves them twice, and the launch
- * and its start take as long as COPY_START bytes. Gathering was measured (NOTES.md): with few rows a tile of dW has few steps, of
- * which it takes some 8%; forward and dX lose 4% where bytes decide, else 2%. */
+ * and its start take as long as COPY_START bytes. What gathering costs was measured (NOTES.md): dW 5% to 10%, forward and dX 4% where
+ * bytes decide, else 2%. */
 static bool copying_pays(const gg_problem *p) {
     const double M = (double)p->T * p->topk, columns = gathers(p) & GG_PERMUTE_X ? p->K : p->N;
     const double read = gathers(p) & GG_PERMUTE_X ? (double)p->T : M;
@@ -491,8 +490,7 @@ static bool copying_pays(const gg_problem *p) {
     const double products = M * p->N * p->K * 2 / FLOPS_PER_BYTE;
     const double copying =
         ((M + read) * columns * 2 + COPY_START) * 100 / (bytes > products ? bytes : products);
-    if (p->op == GG_DW) return copying < 5 && M <= (double)p->E * COPIED_ROWS;
-    return copying < (bytes > products ? 3 : 2);
+    return copying < (p->op == GG_DW ? 5 : bytes > products ? 3 : 2);
 }
 
 gg_config gg_default_config(const gg_problem *p, const gg_device *device, bool workspace) {
