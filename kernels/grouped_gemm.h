@@ -147,6 +147,7 @@ typedef struct gg_plan {
     uint32_t box_rows[3];    /* rows of a TMA box at most: of the operands a and b, of the output */
     uint32_t short_box_rows; /* of a second map of a and b; 0: there is none */
     bool ragged_loads, ragged_stores; /* maps of a and b, of the output, that cut boxes at any row */
+    bool weights_by_lines;            /* their maps ask L2 for lines of 128 bytes, not for pairs */
     bool draws_tiles;                 /* blocks draw their tiles from a counter of the context's */
     unsigned copied;                  /* the fusion whose rows are copied before: 0 or GG_PERMUTE_* */
     bool empty;                       /* no rows: nothing to launch (dW still zeroes its output) */

@@ -103,7 +103,7 @@ static gg_tensor_map_spec map_spec(const gg_plan *plan, const struct tensor *t, 
         .box = {(uint32_t)(block_columns < PANEL_COLUMNS ? block_columns : PANEL_COLUMNS),
                 block_rows < box_rows ? block_rows : box_rows, 1},
         /* the line beside a panel's is asked for now, where another panel stands there, or by the next step */
-        .single_lines = block_columns > PANEL_COLUMNS,
+        .single_lines = block_columns > PANEL_COLUMNS || (t->weights && plan->weights_by_lines),
     };
 }
 
@@ -132,6 +132,7 @@ static gg_tensor_map_spec silu_map_spec(const gg_plan *plan, int which, const vo
         .dims = {K, GROUP, 2, I / GROUP, (uint64_t)p->E},
         .strides = {K * 2, I * K * 2, GROUP * K * 2, 2 * I * K * 2},
         .box = {PANEL_COLUMNS, GROUP, 2, (uint32_t)plan->config.block_n / (2 * GROUP), 1},
+        .single_lines = plan->weights_by_lines,
     };
     gg_tensor_map_spec first = ragged_map_spec(base, I, 2 * I * 2, M, COLUMNS, plan->box_rows[OUT], false);
     first.dims[2] = RAGGED_BACK + 2 * M; /* a row's halves one after the other */

@@ -302,6 +302,9 @@ static gg_status plan_wgmma(const gg_problem *p, const gg_config *c, const gg_de
     bool strips = !storers && !q_is_rows && !(p->fusions & GG_FUSE_SILU);
     plan->box_rows[2] = strips ? WGMMA_STRIP_ROWS : WGMMA_PIECE_ROWS;
     plan->short_box_rows = WGMMA_SHORT_BOX;
+    /* Weights that are read about once: with a deep ring nothing is won by fetching the next step's line along. Read again by other
+     * tiles, or with four stages, pairs are as fast or faster (NOTES.md). */
+    plan->weights_by_lines = p->op == GG_FORWARD && p->T * p->topk <= (int64_t)p->E * WGMMA_FEW_ROWS;
     plan->draws_tiles = true;
     plan->ragged_loads = p->op == GG_DW;
     plan->ragged_stores = p->op != GG_DW;
