@@ -232,7 +232,7 @@ static const block blocks[] = {
      .tma = TMA_ENDS,
      .config = WGMMA_TILE,
      .copies = true},
-    {.in = CROSS, .modes = MANUAL_AUTOGRAD, .tma = TMA_FULL, .config = WGMMA_TILE, .copies = true},
+    {.in = CROSS, .modes = MANUAL_AUTOGRAD, .tma = TMA_FULL, .config = ONE_TILE, .copies = true},
     {.in = CROSS, .config = NO_TILE, .copies = true},
     {.in = FAR, .ops = BACKWARD, .tma = TMA_FULL, .config = WGMMA_LARGE, .copies = true},
 

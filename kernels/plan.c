@@ -338,9 +338,11 @@ gg_status gg_plan_make(const gg_problem *p, const gg_config *c, const gg_device 
     gg_status status = check_problem(p, reason);
     if (status) return status;
     if ((unsigned)c->mainloop >= GG_NUM_MAINLOOPS) ARGUMENT("unknown mainloop %d", (int)c->mainloop);
-    if (c->copy_rows && !gathers(p))
-        REFUSE("copy_rows without %s in %s: no rows are gathered",
-               name_of_fusion(op_roles[p->op].gather_a | op_roles[p->op].gather_b), gg_op_name(p->op));
+    if (c->copy_rows && !gathers(p)) {
+        const roles *r = &op_roles[p->op];
+        REFUSE("copy_rows without %s%s%s in %s: no rows are gathered", name_of_fusion(r->gather_a),
+               r->gather_b ? " or " : "", name_of_fusion(r->gather_b), gg_op_name(p->op));
+    }
     const gg_problem multiplied = c->copy_rows ? without_gathers(p) : *p;
     status = check_tma(&multiplied, c, device, reason);
     if (status) return status;
@@ -480,9 +482,9 @@ static gg_config dW_of_many_rows(const gg_problem *p, unsigned tma) {
     return config_of_sides(p->op, wide_rows ? 256 : 128, wide_rows ? 128 : 256, 4, tma);
 }
 
-/* Whether it takes less time to copy the gathered rows together than to gather them on the way. Copying moves them twice, and the launch
- * and its start take as long as COPY_START; gathering costs dW some 8% of its own time, of bytes or of products, and forward and dX
- * 4%, as measured (NOTES.md). */
+/* Whether it takes less time to copy the gathered rows together than to gather them on the way. Copying moves them twice,
+ * and the launch and its start take as long as COPY_START. Gathering costs dW some 8% of its own time, of bytes or of
+ * products, and forward and dX 4%, as measured (NOTES.md); three quarters of that are counted on. */
 static bool copying_pays(const gg_problem *p) {
     const double columns = (double)(gathers(p) & GG_PERMUTE_X ? p->K : p->N), M = (double)p->T * p->topk;
     const double read = gathers(p) & GG_PERMUTE_X ? (double)p->T : M;
