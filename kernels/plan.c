@@ -484,7 +484,7 @@ static gg_config dW_of_many_rows(const gg_problem *p, unsigned tma) {
 
 /* Whether it takes less time to copy the gathered rows together than to gather them on the way. Copying moves them twice,
  * and the launch and its start take as long as COPY_START. Gathering costs dW some 8% of its own time, of bytes or of
- * products, and forward and dX 4%, as measured (NOTES.md); three quarters of that are counted on. */
+ * products, and forward and dX 4%, as measured (NOTES.md); 5% and 3% are counted on, because copying must not lose. */
 static bool copying_pays(const gg_problem *p) {
     const double columns = (double)(gathers(p) & GG_PERMUTE_X ? p->K : p->N), M = (double)p->T * p->topk;
     const double read = gathers(p) & GG_PERMUTE_X ? (double)p->T : M;
@@ -492,7 +492,7 @@ static bool copying_pays(const gg_problem *p) {
         M * ((double)p->N + p->K) * 2 + (double)p->E * p->N * p->K * 2; /* all in and out */
     const double products = M * p->N * p->K * 2 / FLOPS_PER_BYTE;
     const double percent = (tensors > products ? tensors : products) / 100;
-    return (M + read) * columns * 2 + COPY_START < percent * (p->op == GG_DW ? 6 : 3);
+    return (M + read) * columns * 2 + COPY_START < percent * (p->op == GG_DW ? 5 : 3);
 }
 
 gg_config gg_default_config(const gg_problem *p, const gg_device *device, bool workspace) {
