@@ -240,6 +240,20 @@ static void test_workspace_is_guarded(void **state) {
     }
 }
 
+/* What a launch leaves there is gone before the next. */
+static void test_workspace_is_poisoned(void **state) {
+    (void)state;
+    mg_execute_options options = options_of(SUBJECT("wrong_remembers_workspace"));
+    options.user_seed = 7;
+    mg_executor *x = open_executor(&options);
+    mg_case c = copying(W1, GG_FORWARD, GG_PERMUTE_X);
+    c.cls = MG_REAL; /* no signs are changed */
+    mg_result result = execute(x, c);
+    expect(&result, MG_FAILED, "'y' differs between runs 1 and 2: [0, 0] is ");
+    expect(&result, MG_FAILED, "(0x7ffd)");
+    mg_executor_close(x);
+}
+
 /* Of exactly the size that the op wants, and only for the op that may copy. */
 static void test_workspace_is_for_who_copies(void **state) {
     (void)state;
@@ -496,6 +510,7 @@ int main(void) {
         cmocka_unit_test(test_committed_goldens),
         cmocka_unit_test(test_wrong_subjects_fail),
         cmocka_unit_test(test_workspace_is_guarded),
+        cmocka_unit_test(test_workspace_is_poisoned),
         cmocka_unit_test(test_workspace_is_for_who_copies),
         cmocka_unit_test(test_wrong_pair),
         cmocka_unit_test(test_inputs_are_restored),

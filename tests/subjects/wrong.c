@@ -98,6 +98,20 @@ static void stray(const gg_problem *p, const gg_tensors *t, output out) {
 }
 static const fault chosen = {.name = FAULT, .after = stray};
 
+#elif defined WRONG_REMEMBERS_WORKSPACE
+/* the second result's first value is not computed if the first launch's is still there */
+static void remember(const gg_problem *p, const gg_tensors *t, output out) {
+    static int launches;
+    (void)p;
+    if (!t->workspace) return;
+    uint16_t *there = t->workspace;
+    if (!launches++)
+        there[0] = out.data[0];
+    else
+        out.data[0] = there[0];
+}
+static const fault chosen = {.name = "remembers_workspace", .after = remember};
+
 #elif defined WRONG_READS_PAST_END
 /* padding multiplied by zero instead of being left out */
 static void pad(const gg_problem *p, const gg_tensors *t, output out) {
