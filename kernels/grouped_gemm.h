@@ -143,7 +143,7 @@ typedef struct gg_plan {
         [GG_MACROS_SIZE];    /* "NAME=VALUE" separated by single spaces; with source, the kernel's identity */
     uint32_t grid, threads;  /* blocks, threads a block */
     uint32_t smem_bytes;     /* dynamic shared memory a block */
-    uint32_t box_rows[3];    /* rows of a TMA box at most: of the operands a and b, of the output */
+    uint32_t box_rows[4];    /* rows of a TMA box at most: of a, b, the output; unused of first */
     uint32_t short_box_rows; /* of a second map of a and b; 0: there is none */
     bool ragged_loads, ragged_stores; /* maps of a and b, of the output, that cut boxes at any row */
     bool draws_tiles;                 /* blocks draw their tiles from a counter of the context's */
