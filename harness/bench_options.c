@@ -276,6 +276,8 @@ static void read_configs(parser *p) {
         fail(p, "bad config '%s': expected a text like wgmma-bm256-bn128-bk64-w8-s4-tma-x-w-store", bad);
     if (w->config && any) fail(p, "--config says all: leave out the options of its parts");
     o->workspace = !w->no_workspace;
+    for (size_t i = 0; i < o->num_configs && !o->workspace; i++)
+        if (o->configs[i].copy_rows) fail(p, "--no_workspace beside a config with copy_rows: leave one out");
     o->autotune = w->autotune || !strcmp(p->arguments->command, "tune");
     if (o->autotune && (any || w->config))
         fail(p, "--autotune and tune find the config: leave out %s", w->config ? "--config" : "its parts");

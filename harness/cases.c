@@ -49,6 +49,10 @@ static const struct {
     [GG_DW] = {{GG_TMA_LOAD_X, GG_TMA_LOAD_DY, GG_TMA_STORE}, GG_TMA_LOAD_X, GG_TMA_LOAD_DY},
 };
 
+/* Permutations by which an op gathers rows, which can be copied together instead. */
+static const unsigned op_gathers[GG_NUM_OPS] = {
+    [GG_FORWARD] = GG_PERMUTE_X, [GG_DX] = GG_PERMUTE_Y, [GG_DW] = GG_PERMUTE_X | GG_PERMUTE_Y};
+
 /* Which of the legal sets of TMA uses a block takes. */
 typedef enum tma_rule {
     TMA_NONE,
@@ -121,6 +125,7 @@ typedef struct block {
     unsigned classes, dtypes; /* 0: EXACT, BF16 */
     tma_rule tma;
     config_rule config;
+    bool copies; /* with copy_rows, so only where rows are gathered */
     bool halves; /* half of the problems with, the other half without their permutation */
     bool seeds;  /* what does not fit the problem's GEMM stays in, as a refusal */
 } block;
@@ -210,6 +215,27 @@ static const block blocks[] = {
     {.in = LARGE | SHRUNK | FULL, .tma = TMA_FULL, .config = WGMMA_LARGE},
     {.in = LARGE, .tma = TMA_ENDS, .config = WGMMA_LARGE, .dtypes = FP16},
 
+    /* gathered rows copied together first: off the tile, every class, both types, full sizes, all ops of a pair */
+    {.in = RAGGED, .tma = TMA_FULL, .config = WGMMA_TILE, .copies = true},
+    {.in = RAGGED,
+     .ops = BACKWARD,
+     .classes = REAL | HOSTILE,
+     .tma = TMA_FULL,
+     .config = WGMMA_TILE,
+     .copies = true,
+     .halves = true},
+    {.in = SMALL, .tma = TMA_ENDS, .config = ONE_TILE, .copies = true},
+    {.in = LARGE | SHRUNK | FULL, .tma = TMA_FULL, .config = WGMMA_LARGE, .copies = true},
+    {.in = CROSS,
+     .classes = ALL,
+     .dtypes = BF16 | FP16,
+     .tma = TMA_ENDS,
+     .config = WGMMA_TILE,
+     .copies = true},
+    {.in = CROSS, .modes = MANUAL_AUTOGRAD, .tma = TMA_FULL, .config = ONE_TILE, .copies = true},
+    {.in = CROSS, .config = NO_TILE, .copies = true},
+    {.in = FAR, .ops = BACKWARD, .tma = TMA_FULL, .config = WGMMA_LARGE, .copies = true},
+
     /* what the blocks above leave out, because they cannot be multiplied out over all their problems */
     {.in = CROSS, .fusions = PERMUTES | MUL_POST, .classes = ALL, .dtypes = BF16 | FP16, .tma = TMA_EACH},
     {.in = CROSS,
@@ -242,6 +268,11 @@ static const struct refusal {
         .mainloop = GG_MMA_SYNC, .block_m = 32, .block_n = 32, .block_k = 32, .num_warps = 4,                \
         .num_stages = 2, .tma = uses                                                                         \
     }
+#define COPYING                                                                                              \
+    {                                                                                                        \
+        .mainloop = GG_MMA_SYNC, .block_m = 32, .block_n = 32, .block_k = 32, .num_warps = 4,                \
+        .num_stages = 2, .copy_rows = true                                                                   \
+    }
 #define NAIVE_TMA(uses)                                                                                      \
     { .mainloop = GG_REFERENCE, .tma = uses }
     /* fuse_mul_post: needs permute_y, the second GEMM, and no gradient */
@@ -252,6 +283,11 @@ static const struct refusal {
     {GG_GEMM_SECOND, GG_DX, GG_FUSE_MUL_POST | GG_PERMUTE_Y, SEEDS_TMA(0)},
     {GG_GEMM_SECOND, GG_DW, GG_FUSE_MUL_POST | GG_PERMUTE_Y, SEEDS_TMA(0)},
     {GG_GEMM_SECOND, GG_FORWARD, GG_FUSE_MUL_POST, NAIVE_TMA(0)},
+    /* rows to be copied where none are gathered */
+    {GG_GEMM_FIRST, GG_FORWARD, 0, COPYING},
+    {GG_GEMM_SECOND, GG_FORWARD, GG_PERMUTE_Y, COPYING},
+    {GG_GEMM_FIRST, GG_DX, GG_PERMUTE_X, COPYING},
+    {GG_GEMM_SECOND, GG_DW, 0, COPYING},
     /* rows that TMA would have to gather or scatter */
     {GG_GEMM_FIRST, GG_FORWARD, GG_PERMUTE_X, SEEDS_TMA(GG_TMA_LOAD_X)},
     {GG_GEMM_SECOND, GG_FORWARD, GG_PERMUTE_Y, SEEDS_TMA(GG_TMA_STORE)},
@@ -338,10 +374,9 @@ static mg_case *next_case(builder *b) {
     return &b->cases.items[b->cases.count];
 }
 
-static void push(builder *b, const gg_config *config, unsigned tma) {
+static void push(builder *b, const gg_config *config) {
     mg_case *to = next_case(b);
     b->next.config = *config;
-    b->next.config.tma = tma;
     if (!to || !is_ready(&b->next)) return;
     *to = b->next;
     b->cases.count++;
@@ -355,24 +390,30 @@ static void push_moe(void *data, const mg_case *c) {
     b->cases.count++;
 }
 
+/* With the block's flags. */
+static void push_flagged(builder *b, gg_config config, unsigned tma) {
+    config.tma = tma;
+    config.copy_rows = b->block->copies;
+    push(b, &config);
+}
+
 static void push_configs(builder *b, size_t turn, unsigned tma) {
     static const gg_config naive = {.mainloop = GG_REFERENCE};
     config_rule rule = b->block->config;
     gg_op op = b->next.function.op;
     if (rule == NO_TILE) {
-        push(b, &naive, tma);
+        push_flagged(b, naive, tma);
     } else if (rule >= WGMMA_TILE) {
-        gg_config config =
-            wgmma_config(op, turn % (rule == WGMMA_LARGE ? (size_t)WGMMA_NUM_LARGE : COUNT(wgmma_tiles)));
-        push(b, &config, tma);
+        const size_t tiles = rule == WGMMA_LARGE ? (size_t)WGMMA_NUM_LARGE : COUNT(wgmma_tiles);
+        push_flagged(b, wgmma_config(op, turn % tiles), tma);
     } else if (rule < ONE_TILE) {
-        push(b, &configs[rule], tma);
+        push_flagged(b, configs[rule], tma);
     } else if (b->next.problem->E > MANY_EXPERTS) {
-        push(b, &configs[0], tma);
+        push_flagged(b, configs[0], tma);
     } else {
         size_t tiles = rule == THREE_TILES ? 3 : 1;
         for (size_t i = 0; i < tiles; i++)
-            push(b, &configs[(turn + i * COUNT(configs) / 3) % COUNT(configs)], tma);
+            push_flagged(b, configs[(turn + i * COUNT(configs) / 3) % COUNT(configs)], tma);
     }
 }
 
@@ -393,7 +434,8 @@ static size_t legal_tma(gg_op op, unsigned fusions, unsigned sets[8]) {
 static void push_flags(builder *b) {
     unsigned sets[8];
     gg_op op = b->next.function.op;
-    size_t n = legal_tma(op, b->next.fusions, sets), begin = 0, end = n, step = 1;
+    const unsigned copied = b->block->copies ? op_gathers[op] : 0;
+    size_t n = legal_tma(op, b->next.fusions & ~copied, sets), begin = 0, end = n, step = 1;
     switch (b->block->tma) {
     case TMA_NONE: end = 1; break;
     case TMA_EACH: break;
@@ -420,6 +462,7 @@ static void push_block(builder *b) {
                     continue;
                 if (!block->seeds && !fits(p, fusions)) continue;
                 if (fusions & GG_FUSE_MUL_POST && op != GG_FORWARD) continue;
+                if (block->copies && !(fusions & op_gathers[op])) continue;
                 if (block->halves && (b->turn / 2 % 2 == 0) != (fusions == 0)) continue;
                 b->next.function = modes[mode];
                 b->next.function.op = op;
@@ -436,7 +479,7 @@ static void push_refusals(builder *b) {
         b->next.fusions = refusals[i].fusions;
         b->next.seeds = false;
         b->next.refusal = true;
-        push(b, &refusals[i].config, refusals[i].config.tma);
+        push(b, &refusals[i].config);
     }
 }
 
@@ -543,6 +586,7 @@ size_t mg_case_id(const mg_case *c, char id[MG_ID_SIZE]) {
     if (config->tma & name) put_word(&w, text);
     GG_TMA_USES(X)
 #undef X
+    if (config->copy_rows) put_word(&w, "copy_rows");
     put_number(&w, "-topk", p->topk);
     put_number(&w, "-E", p->E);
     put_number(&w, "-T", p->T);

@@ -85,6 +85,7 @@ void mg_regions_free(mg_executor *x) {
         mg_region_free(x, &x->results[0][i]);
         mg_region_free(x, &x->results[1][i]);
     }
+    mg_region_free(x, &x->workspace);
     mg_region_free(x, &x->kept);
     mg_block_regions_free(x);
     mg_region_free(x, &x->moved);
@@ -122,6 +123,13 @@ static mg_input x_input(const mg_case *c) {
 }
 static mg_input dy_input(const mg_case *c) { return c->fusions & GG_PERMUTE_Y ? MG_IN_DY : MG_IN_DY_EXPERT; }
 
+/* The search may try whatever a workspace allows; of a manual case only its own op copies rows. */
+static size_t workspace_of(const mg_case *c, gg_op op) {
+    const gg_problem problem = mg_case_problem(c, op);
+    const bool wanted = c->function.autotune || (c->config.copy_rows && op == c->function.op);
+    return wanted ? gg_workspace_bytes(&problem) : 0;
+}
+
 gg_tensors mg_run_tensors(const mg_run *run, gg_op op, int set) {
     const mg_case *c = run->c;
     const mg_region *in = run->x->inputs, *out = run->x->results[set];
@@ -135,6 +143,8 @@ gg_tensors mg_run_tensors(const mg_run *run, gg_op op, int set) {
     if (c->fusions & (GG_PERMUTE_X | GG_PERMUTE_Y)) t.gather_indices = mg_region_data(&in[MG_IN_GATHER]);
     if (c->fusions & GG_FUSE_MUL_POST && op == GG_FORWARD)
         t.topk_weights = mg_region_data(&in[MG_IN_WEIGHTS]);
+    t.workspace_bytes = workspace_of(c, op);
+    if (t.workspace_bytes) t.workspace = mg_region_data(&run->x->workspace);
     return t;
 }
 
@@ -149,6 +159,8 @@ void mg_list_tensors(mg_run *run) {
         if (op != GG_DW) run->inputs |= 1u << MG_IN_W;
         if (op != GG_FORWARD) run->inputs |= 1u << dy_input(c);
         run->results |= 1u << result_of[op];
+        const size_t workspace = workspace_of(c, op);
+        if (workspace > run->workspace) run->workspace = workspace;
     }
     if (c->fusions & (GG_PERMUTE_X | GG_PERMUTE_Y)) run->inputs |= 1u << MG_IN_GATHER;
     if (c->fusions & GG_FUSE_MUL_POST) run->inputs |= 1u << MG_IN_WEIGHTS;
@@ -159,7 +171,7 @@ void mg_list_tensors(mg_run *run) {
 /* --- launches --- */
 
 gg_status mg_reserve_results(mg_run *run, int set) {
-    gg_status status = GG_OK;
+    gg_status status = run->workspace ? mg_region_reserve(run->x, &run->x->workspace, run->workspace) : GG_OK;
     for (int i = 0; i < MG_NUM_RESULTS && status == GG_OK; i++) {
         int64_t rows, cols;
         mg_res_shape(run->c->problem, (mg_res)i, &rows, &cols);
@@ -170,21 +182,29 @@ gg_status mg_reserve_results(mg_run *run, int set) {
     return status;
 }
 
-/* Guards and results get the same pattern, so one fill does both. */
+void mg_shift_results(mg_run *run, int set, size_t shift) {
+    for (int i = 0; i < MG_NUM_RESULTS; i++) run->x->results[set][i].shift = shift;
+    run->x->workspace.shift = shift;
+}
+
+static gg_status poison(mg_run *run, const mg_region *region, gg_stream stream) {
+    gg_backend *backend = run->x->backend;
+    return backend->ops->fill(backend, region->base, run->poison, mg_region_total(region), stream);
+}
+
+/* Guards and results get the same pattern, so one fill does both; the workspace too, so that what was copied before is
+ * not there any more. */
 gg_status mg_poison_results(mg_run *run, int set, gg_stream stream) {
-    const gg_backend_ops *ops = run->x->backend->ops;
-    gg_status status = GG_OK;
-    for (int i = 0; i < MG_NUM_RESULTS && status == GG_OK; i++) {
-        const mg_region *region = &run->x->results[set][i];
-        if (run->results & 1u << i)
-            status = ops->fill(run->x->backend, region->base, run->poison, mg_region_total(region), stream);
-    }
+    gg_status status = run->workspace ? poison(run, &run->x->workspace, stream) : GG_OK;
+    for (int i = 0; i < MG_NUM_RESULTS && status == GG_OK; i++)
+        if (run->results & 1u << i) status = poison(run, &run->x->results[set][i], stream);
     return mg_device_status(run->x, status, "filling failed");
 }
 
 static gg_status check_results(mg_run *run, int set, bool against_first) {
     mg_executor *x = run->x;
-    gg_status status = GG_OK;
+    gg_status status =
+        run->workspace ? mg_check_region(x, &x->workspace, NULL, MG_WORKSPACE_REPORT, run->poison) : GG_OK;
     for (int i = 0; i < MG_NUM_RESULTS && status == GG_OK; i++) {
         if (!(run->results & 1u << i)) continue;
         const mg_region *region = &x->results[set][i];
@@ -288,7 +308,7 @@ static gg_status run_case(mg_run *run) {
     if (status == GG_OK) status = mg_inputs_place(run, run->inputs);
     if (status == GG_OK) status = mg_inputs_move(run, mg_home_shift(run));
     if (status == GG_OK) status = mg_reserve_results(run, 0);
-    for (int i = 0; i < MG_NUM_RESULTS; i++) x->results[0][i].shift = mg_home_shift(run);
+    mg_shift_results(run, 0, mg_home_shift(run));
     if (status == GG_OK && run->c->function.autotune && x->subject == &mg_subject_moegemm) status = tune(run);
 
     run->result->kernel = mg_kernel_identity(run);

@@ -53,6 +53,7 @@ typedef enum mg_res {
 #undef X
         MG_NUM_RESULTS
 } mg_res;
+enum { MG_WORKSPACE_REPORT = MG_NUM_RESULTS }; /* on the board, after theirs */
 
 /* --- data of a problem in host memory (execute_data.c) --- */
 
@@ -133,6 +134,7 @@ struct mg_executor {
     mg_region inputs[MG_NUM_INPUTS];
     uint64_t digests[MG_NUM_INPUTS];      /* of whole input regions, guards included */
     mg_region results[2][MG_NUM_RESULTS]; /* of the first run; of later runs and of the reference kernel */
+    mg_region workspace;                  /* of every run: what is in it is no result */
     struct mg_block_memory *block;        /* device tensors of block cases; NULL until needed */
     char error[MG_ERROR_SIZE];            /* detail of the last failure of a function below */
 };
@@ -151,6 +153,7 @@ struct mg_run {
     size_t num_ops;
     gg_config configs[GG_NUM_OPS]; /* by op */
     unsigned inputs, results;
+    size_t workspace;    /* bytes, of the op that wants most; 0: there is none */
     uint64_t draw;       /* of the case: what varies from case to case goes by its bits */
     mg_perturbation how; /* the launch under way is perturbed */
     uint32_t poison;     /* of its results */
@@ -158,7 +161,7 @@ struct mg_run {
     struct mg_block_run *block;
 };
 
-/* The device tensors that `op` needs, results in set 0 or 1; the others are NULL. */
+/* The device tensors that `op` needs, results in set 0 or 1, and a workspace where it may be used; the others are NULL. */
 gg_tensors mg_run_tensors(const mg_run *run, gg_op op, int set);
 /* Appends a line to the result's message; the verdict becomes the worse of the two (error, failed,
  * mistrusted). */
@@ -170,11 +173,13 @@ __attribute__((format(printf, 2, 3))) void mg_skip(mg_result *result, const char
 
 /* --- execute.c --- */
 
-/* Fills the masks of inputs and results from the case's ops. */
+/* Fills the masks of inputs and results, and the size of the workspace, from the case's ops. */
 void mg_list_tensors(mg_run *run);
 /* Gives all guarded memory back; the next case places its inputs anew. */
 void mg_regions_free(mg_executor *x);
+/* Memory for a set of results, and for the workspace; then where they begin, from a multiple of 256. */
 gg_status mg_reserve_results(mg_run *run, int set);
+void mg_shift_results(mg_run *run, int set, size_t shift);
 /* run->launch of a grouped GEMM. */
 gg_status mg_launch_ops(mg_run *run, int set, gg_stream stream, bool timed);
 /* run->fill of a grouped GEMM. */
@@ -233,7 +238,7 @@ gg_status mg_board_read(mg_executor *x); /* waits for everything launched */
 gg_status mg_launch_fill(mg_executor *x, const fill_params *params);
 gg_status mg_launch_hash(mg_executor *x, const hash_params *params); /* hashes: a slot of the device board */
 gg_status mg_launch_check(mg_executor *x, const check_params *params); /* report: one of the device board */
-/* A result's guards and poison into report `number`, and where given what the first run left beside it. */
+/* A region's guards into report `number`, and where given what the first run left beside it. */
 gg_status mg_check_region(mg_executor *x, const mg_region *region, const mg_region *first_run, int number,
                           uint32_t poison);
 gg_status mg_launch_locate(mg_executor *x, const locate_params *params);

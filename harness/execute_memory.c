@@ -12,6 +12,7 @@ enum {
     RESULTS = MG_NUM_INPUTS, /* two sets of them */
     MOVED = RESULTS + 2 * MG_NUM_RESULTS,
     KEPT,
+    WORKSPACE,
     GEMM_REGIONS,
     MOST_REGIONS = GEMM_REGIONS > MG_BLOCK_REGIONS ? (int)GEMM_REGIONS : (int)MG_BLOCK_REGIONS
 };
@@ -46,14 +47,15 @@ static int list_regions(const mg_execute_options *options, const mg_case *c, siz
     }
     bytes[MOVED] = largest < MG_MOVED_BYTES ? largest : MG_MOVED_BYTES;
     if (options->perturb & 1u << MG_PERTURB_BATCH) bytes[KEPT] = (size_t)(p->M + p->E) * sizeof(int32_t);
+    if (run.workspace) bytes[WORKSPACE] = run.workspace;
     return GEMM_REGIONS;
 }
 
 static mg_region *region_at(mg_executor *x, const mg_case *c, int i) {
     if (c->block) return mg_block_region(x, i);
-    return i < RESULTS ? &x->inputs[i]
-           : i < MOVED ? &x->results[(i - RESULTS) / MG_NUM_RESULTS][(i - RESULTS) % MG_NUM_RESULTS]
-                       : (i == MOVED ? &x->moved : &x->kept);
+    if (i < RESULTS) return &x->inputs[i];
+    if (i < MOVED) return &x->results[(i - RESULTS) / MG_NUM_RESULTS][(i - RESULTS) % MG_NUM_RESULTS];
+    return i == MOVED ? &x->moved : i == KEPT ? &x->kept : &x->workspace;
 }
 
 uint64_t mg_case_memory(const mg_execute_options *options, const mg_case *c) {

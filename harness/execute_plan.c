@@ -202,7 +202,8 @@ size_t mg_execute_plans(const mg_execute_options *options, const gg_device *devi
         gg_config candidates[MAX_CANDIDATES];
         size_t num_candidates = 0;
         if (c->function.autotune && shipped) {
-            num_candidates = gg_candidate_configs(&problem, device, true, candidates, MAX_CANDIDATES);
+            num_candidates = gg_candidate_configs(&problem, device, gg_workspace_bytes(&problem) > 0,
+                                                  candidates, MAX_CANDIDATES);
             if (num_candidates > MAX_CANDIDATES) num_candidates = MAX_CANDIDATES;
             if (options->autotune_limit && num_candidates > options->autotune_limit)
                 num_candidates = options->autotune_limit;

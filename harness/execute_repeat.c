@@ -206,9 +206,8 @@ static gg_status repeat_once(mg_run *run, int number, bool room, const uint64_t 
         if (status == GG_OK) status = mg_inputs_move(run, shift);
         if (status != GG_OK) return status;
     }
-    for (int i = 0; i < MG_NUM_RESULTS; i++)
-        x->results[set][i].shift =
-            run->how == MG_PERTURB_BASE ? shift : 16 * ((run->draw >> 16 ^ (uint64_t)number) % 16);
+    mg_shift_results(run, set,
+                     run->how == MG_PERTURB_BASE ? shift : 16 * ((run->draw >> 16 ^ (uint64_t)number) % 16));
     gg_status status = mg_run_once(run, number, set, room, number == 2);
     if (status != GG_OK) return status;
     run->result->repeats++;

@@ -48,7 +48,7 @@ static gg_status download_chunk(mg_executor *x, const mg_region *region, uint64_
                             "download failed");
 }
 
-static gg_status note_overwritten(mg_run *run, mg_res res, int number, const mg_region *region,
+static gg_status note_overwritten(mg_run *run, const char *name, int number, const mg_region *region,
                                   check_report report) {
     uint32_t words[4];
     gg_status status = download_chunk(run->x, region, report.first_overwritten, words);
@@ -59,8 +59,8 @@ static gg_status note_overwritten(mg_run *run, mg_res res, int number, const mg_
     int64_t offset = (int64_t)(report.first_overwritten * 16 - mg_region_begin(region)) + word * 4 + half * 2;
     bool before = offset < 0;
     mg_note(run->result, MG_FAILED,
-            "run %d wrote outside '%s', %s: first at byte %lld, in %llu places of 16 bytes", number,
-            mg_res_name(res), before ? "before its start" : "past its end",
+            "run %d wrote outside '%s', %s: first at byte %lld, in %llu places of 16 bytes", number, name,
+            before ? "before its start" : "past its end",
             (long long)(before ? -offset : offset - (int64_t)region->bytes),
             (unsigned long long)report.overwritten);
     return GG_OK;
@@ -99,11 +99,14 @@ static gg_status note_repeat(mg_run *run, mg_res res, int number, int set, check
 }
 
 gg_status mg_judge_reports(mg_run *run, int number, int set) {
+    const check_report *reports = run->x->board->reports;
     gg_status status = GG_OK;
+    if (reports[MG_WORKSPACE_REPORT].overwritten)
+        status = note_overwritten(run, "workspace", number, &run->x->workspace, reports[MG_WORKSPACE_REPORT]);
     for (int i = 0; i < MG_NUM_RESULTS && status == GG_OK; i++) {
-        const check_report report = run->x->board->reports[i];
+        const check_report report = reports[i];
         if (report.overwritten)
-            status = note_overwritten(run, (mg_res)i, number, &run->x->results[set][i], report);
+            status = note_overwritten(run, mg_res_name((mg_res)i), number, &run->x->results[set][i], report);
         if (report.differing && status == GG_OK) status = note_repeat(run, (mg_res)i, number, set, report);
     }
     return status;

@@ -98,8 +98,8 @@ typedef struct gg_config {
     int num_warps;                 /* 1, 2, 4, 8 or 16 */
     int num_stages;                /* 2 to 8 */
     unsigned tma;                  /* GG_TMA_* */
-    /* Rows that a permutation would have gathered (of x in forward and dW, of dy in dX and dW) are put together in the workspace by
-     * a launch before, once, and then loaded as if there were no permutation: by TMA too. */
+    /* Rows that a permutation would have gathered (of x in forward and dW, of dy in dX and dW) are put together in the
+     * workspace by a launch before, once, and then loaded as if there were no permutation: by TMA too. */
     bool copy_rows;
 } gg_config;
 
@@ -127,9 +127,8 @@ typedef struct gg_tensors {
     const int32_t *m_sizes;        /* (E), sum M, none negative */
     const int32_t *gather_indices; /* (M), a permutation of 0..M-1; needed by permute_x, permute_y */
     const float *topk_weights; /* (M) in slot order; needed by fuse_mul_post; rounded to dtype before use */
-    void *workspace;           /* written; of workspace_bytes; wanted by configs with copy_rows */
-    size_t
-        workspace_bytes; /* gg_workspace_bytes of the problem at least, or 0: such configs are not chosen */
+    void *workspace;           /* written; wanted by configs with copy_rows, which are not chosen without */
+    size_t workspace_bytes;    /* gg_workspace_bytes of the problem at least; 0: there is none */
 } gg_tensors;
 
 enum { GG_REASON_SIZE = 256, GG_MACROS_SIZE = 768 };
@@ -144,7 +143,7 @@ typedef struct gg_plan {
         [GG_MACROS_SIZE];    /* "NAME=VALUE" separated by single spaces; with source, the kernel's identity */
     uint32_t grid, threads;  /* blocks, threads a block */
     uint32_t smem_bytes;     /* dynamic shared memory a block */
-    uint32_t box_rows[3];    /* rows of a TMA box at most: of the operands a and b, of the output */
+    uint32_t box_rows[4];    /* rows of a TMA box at most: of a, b, the output; unused of first */
     uint32_t short_box_rows; /* of a second map of a and b; 0: there is none */
     bool ragged_loads, ragged_stores; /* maps of a and b, of the output, that cut boxes at any row */
     bool weights_by_lines;            /* their maps ask L2 for lines of 128 bytes, not for pairs */

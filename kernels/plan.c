@@ -341,9 +341,11 @@ gg_status gg_plan_make(const gg_problem *p, const gg_config *c, const gg_device 
     gg_status status = check_problem(p, reason);
     if (status) return status;
     if ((unsigned)c->mainloop >= GG_NUM_MAINLOOPS) ARGUMENT("unknown mainloop %d", (int)c->mainloop);
-    if (c->copy_rows && !gathers(p))
-        REFUSE("copy_rows without %s in %s: no rows are gathered",
-               name_of_fusion(op_roles[p->op].gather_a | op_roles[p->op].gather_b), gg_op_name(p->op));
+    if (c->copy_rows && !gathers(p)) {
+        const roles *r = &op_roles[p->op];
+        REFUSE("copy_rows without %s%s%s in %s: no rows are gathered", name_of_fusion(r->gather_a),
+               r->gather_b ? " or " : "", name_of_fusion(r->gather_b), gg_op_name(p->op));
+    }
     const gg_problem multiplied = c->copy_rows ? without_gathers(p) : *p;
     status = check_tma(&multiplied, c, device, reason);
     if (status) return status;
@@ -484,8 +486,8 @@ static gg_config dW_of_many_rows(const gg_problem *p, unsigned tma) {
 }
 
 /* Whether copying the gathered rows together takes less time than gathering them on the way. Copying moves them twice, and the launch
- * and its start take as long as COPY_START bytes. What gathering costs was measured (NOTES.md): dW 5% to 10%, forward and dX 4% where
- * bytes decide, else 2%. */
+ * and its start take as long as COPY_START bytes. Gathering costs dW 5% to 10%, forward and dX 4% where bytes decide, else 2%, as measured
+ * (NOTES.md); copying must not lose. */
 static bool copying_pays(const gg_problem *p) {
     const double M = (double)p->T * p->topk, columns = gathers(p) & GG_PERMUTE_X ? p->K : p->N;
     const double read = gathers(p) & GG_PERMUTE_X ? (double)p->T : M;

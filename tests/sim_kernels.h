@@ -107,15 +107,18 @@ static inline gg_problem rig_problem(rig *r, const ragged *s, gg_op op, unsigned
     if (fusions & GG_FUSE_SILU) t->activation = rig_alloc(r, M * N + 2);
     if (op == GG_DX) t->dx = r->out;
     if (op == GG_DW) t->dw = r->out;
-    return (gg_problem){.op = op,
-                        .dtype = dtype,
-                        .gemm = gemm,
-                        .fusions = fusions,
-                        .E = s->E,
-                        .N = s->N,
-                        .K = s->K,
-                        .topk = s->topk,
-                        .T = s->T};
+    const gg_problem problem = {.op = op,
+                                .dtype = dtype,
+                                .gemm = gemm,
+                                .fusions = fusions,
+                                .E = s->E,
+                                .N = s->N,
+                                .K = s->K,
+                                .topk = s->topk,
+                                .T = s->T};
+    t->workspace_bytes = gg_workspace_bytes(&problem);
+    if (t->workspace_bytes) t->workspace = rig_alloc(r, t->workspace_bytes);
+    return problem;
 }
 
 static inline void use_sources(void) {

@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 
 #include "fake_backend.h"
+#include "same_config.h"
 
 /* As in autotune.c: timings of a candidate that is hopeless, of one that is not, of a comparison of the last ones. */
 enum { LIMIT = 3, TRIALS = 3, TIMINGS = 5, COMPARISON = LIMIT * 11 };
@@ -58,15 +59,7 @@ static gg_config tune(const char *dir, gg_problem p, size_t limit, size_t nth, b
     return best;
 }
 
-static void assert_same(gg_config a, gg_config b) {
-    assert_int_equal(a.mainloop, b.mainloop);
-    assert_int_equal(a.block_m, b.block_m);
-    assert_int_equal(a.block_n, b.block_n);
-    assert_int_equal(a.block_k, b.block_k);
-    assert_int_equal(a.num_warps, b.num_warps);
-    assert_int_equal(a.num_stages, b.num_stages);
-    assert_int_equal(a.tma, b.tma);
-}
+static void assert_same(gg_config a, gg_config b) { assert_true(same_config(&a, &b)); }
 
 static gg_config nth(const char *dir, size_t n) {
     gg_context *context = fake_context(dir, false);
@@ -341,6 +334,69 @@ static void tuned_configs_are_used(void **state) {
     gg_close(context);
 }
 
+/* A problem whose rows are gathered, with room for them where there is any. */
+static gg_problem gathering(void) {
+    gg_problem p = problem;
+    p.fusions = GG_PERMUTE_X;
+    return p;
+}
+static gg_tensors with_workspace(const gg_problem *p, size_t less) {
+    gg_tensors tensors = fake_tensors();
+    tensors.workspace = FAKE_POINTER(11);
+    tensors.workspace_bytes = gg_workspace_bytes(p) - less;
+    return tensors;
+}
+
+/* The GEMM of rows that have been copied is the faster. */
+static float clock_of_copies(fake *f) { return strstr(f->newest, "PERMUTE_X=0") ? 0.5f : 1; }
+
+/* The search launches copies only where there is a workspace; the answer with one and that without are kept apart, in memory and
+ * in the file, and neither is given for the other. */
+static void a_workspace_has_answers_of_its_own(void **state) {
+    enum { MOST = 8 };
+    const gg_problem p = gathering();
+    const gg_tensors room = with_workspace(&p, 0), none = fake_tensors(), little = with_workspace(&p, 16);
+    gg_context *context = fake_context(*state, false);
+    fake *f = fake_of(context);
+    gg_config with, without, again;
+    size_t measured;
+    f->milliseconds = clock_of_copies;
+    assert_int_equal(gg_autotune(context, &p, &room, MOST, &with, &measured), GG_OK);
+    assert_int_equal(measured, MOST);
+    assert_true(with.copy_rows);
+    assert_true(gg_resolve_config(context, &p, true).copy_rows);
+    assert_false(gg_resolve_config(context, &p, false).copy_rows);
+
+    /* a workspace that is too small is none: the same limit, but nothing remembered for it */
+    const int launches = f->num_launches;
+    assert_int_equal(gg_autotune(context, &p, &little, MOST, &without, &measured), GG_OK);
+    assert_int_equal(measured, MOST);
+    assert_true(f->num_launches > launches);
+    assert_false(without.copy_rows);
+    assert_int_equal(gg_autotune(context, &p, &none, MOST, &again, &measured), GG_OK);
+    assert_int_equal(measured, 0);
+    assert_same(again, without);
+    assert_same(gg_resolve_config(context, &p, true), with);
+    assert_same(gg_resolve_config(context, &p, false), without);
+    gg_close(context);
+
+    context = fake_context(*state, false); /* from the file */
+    assert_same(gg_resolve_config(context, &p, false), without);
+    assert_same(gg_resolve_config(context, &p, true), with);
+    f = fake_of(context);
+    assert_int_equal(gg_forward(context, &p, NULL, &none, NULL), GG_OK);
+    assert_int_equal(f->num_launches, 1);
+    assert_non_null(strstr(f->newest, "PERMUTE_X=1"));
+    assert_int_equal(gg_forward(context, &p, NULL, &room, NULL), GG_OK);
+    assert_int_equal(f->num_launches, 3);
+    assert_string_equal(f->launches[1].label, "copy_rows.cu");
+    assert_non_null(strstr(f->newest, "PERMUTE_X=0"));
+    assert_int_equal(gg_autotune(context, &p, &room, MOST, &again, &measured), GG_OK);
+    assert_int_equal(measured, 0);
+    assert_same(again, with);
+    gg_close(context);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, remove_folder)
     const struct CMUnitTest tests[] = {
@@ -359,6 +415,7 @@ int main(void) {
         TEST(refusals_have_a_reason),
         TEST(no_rows_need_no_search),
         TEST(tuned_configs_are_used),
+        TEST(a_workspace_has_answers_of_its_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

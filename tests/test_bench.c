@@ -15,6 +15,7 @@
 #include "commands.h"
 #include "fake_cuda.h"
 #include "golden.h"
+#include "same_config.h"
 
 static fake_cuda *driver;
 static char folder[] = "/tmp/moegemm-bench-XXXXXX";
@@ -117,6 +118,8 @@ static void wrong_arguments_are_named(void **state) {
         {"--config wgmma", "bad config 'wgmma': expected a text like wgmma-bm"},
         {"--config wgmma-bm64-bn64-bk64-w8-s4 --num_warps 4",
          "--config says all: leave out the options of its parts"},
+        {"--no_workspace --config wgmma-bm64-bn128-bk256-w8-s4-copy_rows",
+         "--no_workspace beside a config with copy_rows: leave one out"},
         {"--autotune --num_warps 4", "--autotune and tune find the config: leave out its parts"},
         {"--no_tma --use_tma_store", "--no_tma beside a use of TMA: leave one out"},
         {"--mode backward --num_warps 4", "backward runs two products: give configs to dX and dW"},
@@ -211,7 +214,7 @@ static void parts_of_configs_are_combined(void **state) {
 
     mg_bench_options o = parse("");
     assert_int_equal(mg_bench_configs(&o, &p, &h200, configs, &refused, reason), 1);
-    assert_memory_equal(&configs[0], &usual, sizeof usual);
+    assert_true(same_config(&configs[0], &usual));
     mg_bench_options_free(&o);
 
     o = parse("--mainloop mma_sync --BLOCK_SIZE_M 64,128 --BLOCK_SIZE_N=64,128 --BLOCK_SIZE_K 64 --num_warps "
@@ -225,7 +228,7 @@ static void parts_of_configs_are_combined(void **state) {
                                     .block_k = 64,
                                     .num_warps = 4,
                                     .num_stages = i & 4 ? 2 : 3};
-        assert_memory_equal(&configs[i], &expected, sizeof expected);
+        assert_true(same_config(&configs[i], &expected));
     }
     mg_bench_options_free(&o);
 
@@ -234,6 +237,30 @@ static void parts_of_configs_are_combined(void **state) {
     assert_int_equal(configs[0].tma, GG_TMA_LOAD_W);
     assert_int_equal(refused, 1);
     assert_non_null(strstr(reason, "num_stages is 9"));
+    mg_bench_options_free(&o);
+
+    /* with a workspace copying is what is used where it pays; whoever names a mainloop or flags wants rows gathered */
+    const gg_problem gathers = {
+        .op = GG_DW, .fusions = GG_PERMUTE_X, .E = 16, .N = 16384, .K = 1024, .topk = 1, .T = 4096};
+    static const struct {
+        const char *words;
+        bool workspace, copies;
+    } asked[] = {{"", true, true},
+                 {"--no_workspace", false, false},
+                 {"--num_stages 3", true, true},
+                 {"--mainloop wgmma", true, false},
+                 {"--no_tma", true, false},
+                 {"--use_tma_store", true, false}};
+    for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
+        o = parse(asked[i].words);
+        assert_int_equal(o.workspace, asked[i].workspace);
+        assert_int_equal(mg_bench_configs(&o, &gathers, &h200, configs, &refused, reason), 1);
+        if (configs[0].copy_rows != asked[i].copies) fail_msg("'%s'", asked[i].words);
+        mg_bench_options_free(&o);
+    }
+    o = parse("--config wgmma-bm64-bn128-bk256-w8-s4-copy_rows-tma-x-dy-store");
+    assert_int_equal(mg_bench_configs(&o, &gathers, &h200, configs, &refused, reason), 1);
+    assert_true(configs[0].copy_rows && o.workspace);
     mg_bench_options_free(&o);
 
     o = parse("--config mma_sync-bm64-bn64-bk64-w4-s3,wgmma-bm128-bn128-bk64-w8-s4-tma-x-w");
@@ -260,7 +287,14 @@ static void the_plain_kernel_has_the_same_tile(void **state) {
     assert_int_equal(plain.fusions, 0);
     assert_int_equal(plain_config.tma, config.tma | GG_TMA_LOAD_X);
     plain_config.tma = config.tma;
-    assert_memory_equal(&plain_config, &config, sizeof config);
+    assert_true(same_config(&plain_config, &config));
+
+    /* what has been copied is plain already */
+    config.tma = GG_TMA_LOAD_X | GG_TMA_LOAD_W | GG_TMA_STORE;
+    config.copy_rows = true;
+    mg_bench_plain(&fused, &config, &h200, &plain, &plain_config);
+    config.copy_rows = false;
+    assert_true(same_config(&plain_config, &config));
 }
 
 /* --- the rotation --- */
@@ -309,6 +343,45 @@ static void launches_take_turns(void **state) {
     driver->synchronize_fault = 0;
     mg_bench_close(&b);
     assert_int_equal(driver->events + driver->allocated + driver->contexts, 0);
+}
+
+/* As much as the item's ops want that gather rows, or none. */
+static void items_have_a_workspace(void **state) {
+    (void)state;
+    static const struct {
+        gg_op op;
+        unsigned fusions;
+        bool backward, wanted;
+        size_t bytes;
+    } rows[] = {
+        {GG_FORWARD, GG_PERMUTE_X, false, true, 22 * 16 * 2},
+        {GG_FORWARD, GG_PERMUTE_X, false, false, 0},
+        {GG_FORWARD, GG_PERMUTE_Y, false, true, 0},
+        {GG_DX, GG_PERMUTE_Y, false, true, 22 * 24 * 2},
+        {GG_DX, GG_PERMUTE_X, false, true, 0},
+        {GG_DX, GG_PERMUTE_X, true, true, 22 * 16 * 2},
+        {GG_DX, GG_PERMUTE_Y, true, true, 22 * 24 * 2},
+        {GG_DW, 0, false, true, 0},
+    };
+    mg_bench b;
+    open_bench(&b);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const mg_bench_item item = {
+            .problem =
+                {.op = rows[i].op, .fusions = rows[i].fusions, .E = 5, .N = 24, .K = 16, .topk = 2, .T = 11},
+            .backward = rows[i].backward,
+            .dist = MG_EMPTY_MID};
+        if (mg_bench_place(&b, &item, rows[i].wanted)) fail_msg("%s", b.error);
+        const gg_tensors tensors = mg_bench_tensors(&b);
+        if (tensors.workspace_bytes != rows[i].bytes) fail_msg("row %zu: %zu", i, tensors.workspace_bytes);
+        if (rows[i].bytes) {
+            assert_non_null(tensors.workspace);
+            assert_ptr_equal(tensors.workspace, b.buffers[MG_BUF_WORKSPACE].memory);
+            memset(tensors.workspace, 1, tensors.workspace_bytes); /* the host's, in the made-up driver */
+        }
+    }
+    mg_bench_close(&b);
+    assert_int_equal(driver->allocated, 0);
 }
 
 /* --- cuBLAS's operands: the made-up library computes what it is told, in the host's memory --- */
@@ -555,6 +628,7 @@ int main(void) {
         TEST(parts_of_configs_are_combined),
         TEST(the_plain_kernel_has_the_same_tile),
         TEST(launches_take_turns),
+        TEST(items_have_a_workspace),
         TEST(cublas_computes_the_same_products),
         TEST(a_run_leaves_its_measurements),
         TEST(json_goes_to_the_output),

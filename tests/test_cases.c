@@ -178,6 +178,7 @@ static bool has_mainloop(const mg_case *c, int v) {
 }
 static bool has_op(const mg_case *c, int v) { return (int)c->function.op == v; }
 static bool has_fusion(const mg_case *c, int v) { return c->fusions & (unsigned)v; }
+static bool has_copies(const mg_case *c, int v) { return c->config.copy_rows == v; }
 static bool has_tma(const mg_case *c, int v) { return c->config.tma & (unsigned)v; }
 static bool has_autotune(const mg_case *c, int v) { return c->function.autotune == v; }
 static bool has_autograd(const mg_case *c, int v) { return c->function.autograd == v; }
@@ -201,6 +202,7 @@ static void test_words(void **state) {
     GG_TMA_USES(X)
 #undef X
     check_word("tma", has_tma, GG_TMA_LOAD_X | GG_TMA_LOAD_W | GG_TMA_LOAD_DY | GG_TMA_STORE, true);
+    check_word("copy_rows", has_copies, true, true);
     check_word("autotune", has_autotune, true, true);
     check_word("manual", has_autotune, false, true);
     check_word("autograd", has_autograd, true, true);
@@ -350,13 +352,15 @@ typedef struct variant {
     mg_class cls;
     gg_mainloop mainloop;
     unsigned fusions, tma;
-    gg_config tile; /* its mainloop and tma unused */
+    bool copies;
+    gg_config tile; /* its mainloop and flags unused */
 } variant;
 
 static bool same_flags(const mg_case *c, const void *what) {
     const variant *v = what;
     return c->function.op == v->op && c->dtype == v->dtype && c->cls == v->cls &&
-           c->config.mainloop == v->mainloop && c->fusions == v->fusions && c->config.tma == v->tma;
+           c->config.mainloop == v->mainloop && c->fusions == v->fusions && c->config.tma == v->tma &&
+           c->config.copy_rows == v->copies;
 }
 
 static bool same_tile_with(const mg_case *c, const void *what) { /* any set with the TMA use in it */
@@ -392,6 +396,39 @@ static void test_coverage(void **state) {
      * committed, so those have TMA only where the sizes are too large for the simulator */
     const int sets = 3 * 16, without = 2 * 2 * 13 - 3;
     assert_int_equal(kernels, sets * GG_NUM_DTYPES * MG_NUM_CLASSES * 2 - without);
+
+    /* rows that are copied first: of wgmma without TMA and with all of it, which is legal where it has not been, every type and
+     * class but the two without goldens; of the other mainloops less */
+    static const struct {
+        gg_op op;
+        unsigned fusions, tma; /* all of it */
+    } copied[] = {
+        {GG_FORWARD, GG_PERMUTE_X, GG_TMA_LOAD_X | GG_TMA_LOAD_W | GG_TMA_STORE},
+        {GG_DX, GG_PERMUTE_Y, GG_TMA_LOAD_DY | GG_TMA_LOAD_W | GG_TMA_STORE},
+        {GG_DW, GG_PERMUTE_X, GG_TMA_LOAD_X | GG_TMA_LOAD_DY | GG_TMA_STORE},
+        {GG_DW, GG_PERMUTE_Y, GG_TMA_LOAD_X | GG_TMA_LOAD_DY | GG_TMA_STORE},
+    };
+    size_t count_copied = 0;
+    for (size_t i = 0; i < sizeof copied / sizeof *copied; i++) {
+        variant v = {.op = copied[i].op, .cls = MG_EXACT, .fusions = copied[i].fusions, .copies = true};
+        for (int all = 0; all < 2; all++)
+            for (v.dtype = 0; v.dtype < GG_NUM_DTYPES; v.dtype++)
+                for (v.cls = 0; v.cls < MG_NUM_CLASSES; v.cls++) {
+                    v.mainloop = GG_WGMMA;
+                    v.tma = all ? copied[i].tma : 0;
+                    count_copied += covered(same_flags, &v);
+                }
+        v.dtype = GG_BF16, v.cls = MG_EXACT;
+        v.mainloop = GG_MMA_SYNC, v.tma = copied[i].tma;
+        assert_true(covered(same_flags, &v));
+        v.tma = 0;
+        assert_true(covered(same_flags, &v));
+        v.mainloop = GG_REFERENCE;
+        assert_true(covered(same_flags, &v));
+        v.copies = false, v.mainloop = GG_WGMMA, v.tma = copied[i].tma;
+        assert_false(covered(same_flags, &v));
+    }
+    assert_int_equal(count_copied, 2 * 4 * GG_NUM_DTYPES * MG_NUM_CLASSES - 2);
 
     static const struct {
         int m, n, k, stages;

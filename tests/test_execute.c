@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "execute_internal.h"
+#include "same_config.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 #define SUBJECT(name) BINARY_DIR "/subjects/" name ".so"
@@ -190,6 +191,93 @@ static void test_wrong_subjects_fail(void **state) {
     }
 }
 
+/* --- a workspace --- */
+
+static mg_case copying(const char *key, gg_op op, unsigned fusions) {
+    mg_case c = case_of(key, op, fusions, MG_EXACT);
+    c.config.copy_rows = true;
+    return c;
+}
+
+/* A subject may use it as it likes or not at all: what is in it is no result. Beside it nothing may be written, in any launch. */
+static void test_workspace_is_guarded(void **state) {
+    (void)state;
+    static const struct {
+        const char *subject;
+        mg_verdict verdict;
+        const char *message;
+    } rows[] = {
+        {"moegemm", MG_PASSED, ""},
+        {"reference", MG_PASSED, ""},
+        {SUBJECT("example"), MG_PASSED, ""}, /* ignores copy_rows */
+        {SUBJECT("wrong_writes_past_workspace"), MG_FAILED,
+         "run 1 wrote outside 'workspace', past its end: first at byte 10, in 1 places of 16 bytes"},
+        {SUBJECT("wrong_writes_before_workspace"), MG_FAILED,
+         "run 1 wrote outside 'workspace', before its start: first at byte 2, in 1 places of 16 bytes"},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        mg_execute_options options = options_of(rows[i].subject);
+        options.user_seed = 7;
+        options.perturb = ~1u;
+        options.repeats = 8;
+        mg_executor *x = open_executor(&options);
+        const mg_case cases[] = {copying(W1, GG_FORWARD, GG_PERMUTE_X), copying(W2, GG_DX, GG_PERMUTE_Y),
+                                 copying(W1, GG_DW, GG_PERMUTE_X), copying(W2, GG_DW, GG_PERMUTE_Y)};
+        for (size_t j = 0; j < COUNT(cases); j++) {
+            mg_result result = execute(x, cases[j]);
+            expect(&result, rows[i].verdict, rows[i].message);
+            if (rows[i].verdict == MG_FAILED)
+                assert_null(strchr(result.message, '\n')); /* and nothing else */
+            mg_case pair = cases[j];
+            pair.function.autograd = true;
+            result = execute(x, pair);
+            expect(&result, rows[i].verdict, rows[i].message);
+        }
+        /* without copy_rows there is none, so that nobody strays */
+        mg_result result = execute(x, case_of(W1, GG_FORWARD, GG_PERMUTE_X, MG_EXACT));
+        expect(&result, MG_PASSED, "");
+        mg_executor_close(x);
+    }
+}
+
+/* What a launch leaves there is gone before the next. */
+static void test_workspace_is_poisoned(void **state) {
+    (void)state;
+    mg_execute_options options = options_of(SUBJECT("wrong_remembers_workspace"));
+    options.user_seed = 7;
+    mg_executor *x = open_executor(&options);
+    mg_case c = copying(W1, GG_FORWARD, GG_PERMUTE_X);
+    c.cls = MG_REAL; /* no signs are changed */
+    mg_result result = execute(x, c);
+    expect(&result, MG_FAILED, "'y' differs between runs 1 and 2: [0, 0] is ");
+    expect(&result, MG_FAILED, "(0x7ffd)");
+    mg_executor_close(x);
+}
+
+/* Of exactly the size that the op wants, and only for the op that may copy. */
+static void test_workspace_is_for_who_copies(void **state) {
+    (void)state;
+    mg_execute_options options = options_of("moegemm");
+    mg_executor *x = open_executor(&options);
+    mg_case c = copying(W1, GG_DW, GG_PERMUTE_X);
+    c.function.autograd = true;
+    mg_result result = execute(x, c);
+    expect(&result, MG_PASSED, "");
+    for (int autotune = 0; autotune < 2; autotune++)
+        for (gg_op op = 0; op < GG_NUM_OPS; op++) {
+            c.function.autotune = autotune;
+            const gg_problem problem = mg_case_problem(&c, op);
+            const mg_run run = {.x = x, .c = &c, .result = &result};
+            const gg_tensors tensors = mg_run_tensors(&run, op, 0);
+            const bool wanted = autotune ? op != GG_DX : op == GG_DW;
+            assert_int_equal(tensors.workspace_bytes, wanted ? 512 * 32 * 2 : 0);
+            assert_int_equal(tensors.workspace_bytes, wanted ? gg_workspace_bytes(&problem) : 0);
+            assert_ptr_equal(tensors.workspace, wanted ? mg_region_data(&x->workspace) : NULL);
+            assert_int_equal(x->workspace.bytes, 512 * 32 * 2);
+        }
+    mg_executor_close(x);
+}
+
 /* A fault in any op of the pair fails the case, and the difference kept is that of the wrong output. */
 static void test_wrong_pair(void **state) {
     (void)state;
@@ -357,6 +445,31 @@ static void test_plans(void **state) {
     options.subject = "moegemm";
     c.function = (mg_function){.op = GG_DX, .autotune = true};
     assert_int_equal(mg_execute_plans(&options, &device, &c, plans, CAPACITY), options.autotune_limit);
+    /* what a search with a workspace will try, copies among it where rows are gathered */
+    options.autotune_limit = 30;
+    for (gg_op op = 0; op < GG_NUM_OPS; op++) {
+        gg_config tried[30];
+        c.function.op = op;
+        const gg_problem problem = mg_case_problem(&c, op);
+        const size_t count = mg_execute_plans(&options, &device, &c, plans, CAPACITY);
+        assert_int_equal(count, 30);
+        gg_candidate_configs(&problem, &device, gg_workspace_bytes(&problem) > 0, tried, 30);
+        unsigned copied = 0;
+        for (size_t i = 0; i < count; i++) {
+            assert_true(same_config(&plans[i].config, &tried[i]));
+            copied += tried[i].copy_rows;
+        }
+        assert_int_equal(copied > 0, op != GG_DX);
+    }
+    c = copying(W1, GG_FORWARD, GG_PERMUTE_X);
+    c.function.autograd = true;
+    assert_int_equal(mg_execute_plans(&options, &device, &c, plans, CAPACITY), 3);
+    for (gg_op op = 0; op < GG_NUM_OPS; op++)
+        assert_int_equal(plans[op].copied, op == GG_FORWARD ? GG_PERMUTE_X : 0);
+    options.subject = "reference";
+    assert_int_equal(mg_execute_plans(&options, &device, &c, plans, CAPACITY), 3);
+    assert_int_equal(plans[0].copied, 0);
+    options.subject = "moegemm";
     c.refusal = true;
     assert_int_equal(mg_execute_plans(&options, &device, &c, plans, CAPACITY), 0);
 }
@@ -396,6 +509,9 @@ int main(void) {
         cmocka_unit_test(test_reference_passes),
         cmocka_unit_test(test_committed_goldens),
         cmocka_unit_test(test_wrong_subjects_fail),
+        cmocka_unit_test(test_workspace_is_guarded),
+        cmocka_unit_test(test_workspace_is_poisoned),
+        cmocka_unit_test(test_workspace_is_for_who_copies),
         cmocka_unit_test(test_wrong_pair),
         cmocka_unit_test(test_inputs_are_restored),
         cmocka_unit_test(test_repeats_are_counted),

@@ -11,6 +11,7 @@
 #include "bench.h"
 #include "golden.h"
 #include "routing.h"
+#include "same_config.h"
 
 static void assert_near(double got, double expected) {
     if (!(fabs(got - expected) <= 1e-9 * fabs(expected) + 1e-12))
@@ -282,15 +283,23 @@ static void configs_survive_their_text(void **state) {
     const gg_device device = {
         .cc = 90, .sm_count = 132, .smem_per_block = 232448, .smem_per_sm = 233472, .threads_per_sm = 2048};
     for (int op = 0; op < GG_NUM_OPS; op++) {
-        const gg_problem p = {.op = (gg_op)op, .E = 4, .N = 256, .K = 256, .topk = 2, .T = 512};
+        const gg_problem p = {.op = (gg_op)op,
+                              .fusions = op == GG_DX ? GG_PERMUTE_Y : GG_PERMUTE_X,
+                              .E = 4,
+                              .N = 256,
+                              .K = 256,
+                              .topk = 2,
+                              .T = 512};
         gg_config configs[256], back;
-        size_t count = gg_candidate_configs(&p, &device, false, configs, 256);
+        size_t count = gg_candidate_configs(&p, &device, true, configs, 256), copying = 0;
         assert_true(count > 10);
+        for (size_t i = 0; i < count && i < 256; i++) copying += configs[i].copy_rows;
+        assert_in_range(copying, 1, count - 1);
         for (size_t i = 0; i < count && i < 256; i++) {
             char text[MG_CONFIG_SIZE];
             mg_config_text(&configs[i], text);
             if (!mg_config_parse(text, &back)) fail_msg("'%s' is not read", text);
-            assert_memory_equal(&back, &configs[i], sizeof back);
+            assert_true(same_config(&back, &configs[i]));
         }
     }
     static const char *const bad[] = {"",
@@ -301,8 +310,20 @@ static void configs_survive_their_text(void **state) {
                                       "wgmma-bm64-bn64-bk64-w8-s4-tma-z",
                                       "wgmma-bm64-bn64-bk64-w8-s4-x",
                                       "xgmma-bm64-bn64-bk64-w8-s4",
-                                      "wgmma-bm64-bn64-bk64-w8-s4-tma-wx"};
+                                      "wgmma-bm64-bn64-bk64-w8-s4-tma-wx",
+                                      "wgmma-bm64-bn64-bk64-w8-s4-copy",
+                                      "wgmma-bm64-bn64-bk64-w8-s4-copy_rowsx",
+                                      "wgmma-bm64-bn64-bk64-w8-s4copy_rows",
+                                      "wgmma-bm64-bn64-bk64-w8-copy_rows-s4",
+                                      "wgmma-bm64-bn64-bk64-w8-s4-copy_rows-copy_rows",
+                                      "wgmma-bm64-bn64-bk64-w8-s4-copy_rows-x",
+                                      "wgmma-bm64-bn64-bk64-w8-s4-copy_rows-tma",
+                                      "wgmma-bm64-bn64-bk64-w8-s4-tma-x-copy_rows"};
     gg_config c;
+    assert_true(mg_config_parse("wgmma-bm256-bn128-bk64-w8-s4-copy_rows-tma-x-w-store", &c));
+    assert_true(c.copy_rows && c.tma == (GG_TMA_LOAD_X | GG_TMA_LOAD_W | GG_TMA_STORE));
+    assert_true(mg_config_parse("mma_sync-bm64-bn64-bk64-w4-s3-copy_rows", &c) && c.copy_rows && !c.tma);
+    assert_true(mg_config_parse("mma_sync-bm64-bn64-bk64-w4-s3", &c) && !c.copy_rows);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         if (mg_config_parse(bad[i], &c)) fail_msg("'%s' is read", bad[i]);
 }

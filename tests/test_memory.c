@@ -78,6 +78,17 @@ static list cases(void) {
                                    .num_warps = 4,
                                    .num_stages = 2};
     list l = {.count = 0};
+    /* a workspace beside all that */
+    l.items[l.count] = (mg_case){
+        .problem = mg_problem_find(keys[0]), .cls = MG_EXACT, .fusions = GG_PERMUTE_X, .config = tile};
+    l.items[l.count++].config.copy_rows = true;
+    l.items[l.count] = (mg_case){.problem = mg_problem_find(keys[1]),
+                                 .function.op = GG_DW,
+                                 .function.autograd = true,
+                                 .cls = MG_EXACT,
+                                 .fusions = GG_PERMUTE_Y,
+                                 .config = tile};
+    l.items[l.count++].config.copy_rows = true;
     for (size_t i = 0; i < 2; i++)
         for (gg_op op = 0; op < GG_NUM_OPS; op++)
             for (int autograd = 0; autograd < (op ? 1 : 2); autograd++)

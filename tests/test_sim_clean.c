@@ -1,6 +1,7 @@
 /* test_sim_clean.c: the shipped kernels under the race checker: every set of flags and every config of the tuner, on
  * ragged problems. The seed turns with the day; MOEGEMM_SIM_SEED fixes it, MOEGEMM_NIGHTLY=1 runs each with every
  * problem, type and 20 seeds. */
+#include "same_config.h"
 #include "sim_kernels.h"
 
 #include <time.h>
@@ -90,7 +91,7 @@ static int tuned_configs(const gg_device *device, gg_mainloop mainloop, gg_op op
         gg_config c = all[i];
         bool known = c.mainloop != mainloop;
         c.tma = 0;
-        for (int j = 0; j < count && !known; j++) known = !memcmp(&configs[j], &c, sizeof c);
+        for (int j = 0; j < count && !known; j++) known = same_config(&configs[j], &c);
         if (!known) configs[count++] = c;
     }
     return count;

@@ -1,7 +1,7 @@
 /* overview.js: what stands beside the table while no case is open: what the failures share, and the fusion x shape grid. */
 
 /* A -k expression that selects the cases of one fusion; ids name a flag only when it is set. */
-const flagWords = ["permute_x", "permute_y", "fuse_mul_post", "use_tma_load_x", "use_tma_load_w", "use_tma_load_dy", "use_tma_store"];
+const flagWords = ["permute_x", "permute_y", "fuse_mul_post", "use_tma_load_x", "use_tma_load_w", "use_tma_load_dy", "use_tma_store", "copy_rows"];
 function fusionFilter(fusion) {
     const words = fusion.split(" ");
     const absent = flagWords.filter((word) => !words.includes(word));

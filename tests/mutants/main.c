@@ -203,8 +203,8 @@ static bool listed(const char *names, const char *name) {
 }
 
 static bool collect(run *r, const char *only) {
-    const mutant_table tables[] = {sum_mutants(), place_mutants(), rare_mutants(), wgmma_mutants(),
-                                   launcher_mutants()};
+    const mutant_table tables[] = {sum_mutants(),   place_mutants(), rare_mutants(),
+                                   wgmma_mutants(), copy_mutants(),  launcher_mutants()};
     const unsigned here = strcmp(r->settings.backend, "sim") ? ON_CUDA : ON_SIM;
     enum { TABLES = sizeof tables / sizeof *tables };
     size_t all = 0, turn = 0;

@@ -59,6 +59,7 @@ mutant_table sum_mutants(void);      /* device sources, patched in memory: numbe
 mutant_table place_mutants(void);    /* and places */
 mutant_table rare_mutants(void);     /* and what is rare, or was before */
 mutant_table wgmma_mutants(void);    /* and those of the wgmma mainloop */
+mutant_table copy_mutants(void);     /* and those that copy rows first */
 mutant_table launcher_mutants(void); /* kernels/plan.c and launch.c, patched copies compiled by the build */
 mutant_table harness_mutants(
     void); /* one file of the harness or the simulator, a patched copy linked into a test by the build */

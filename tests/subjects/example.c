@@ -12,8 +12,8 @@
 #include "float16.h"
 #include "subject.h"
 
-/* The tile sizes, stages and TMA flags of the config are requests that this subject has no use for; the
- * fusions are part of the problem and must be honoured. */
+/* The tile sizes, stages, TMA flags and copy_rows of the config are requests that this subject has no use for, and so is the
+ * workspace that comes with the last; the fusions are part of the problem and must be honoured. */
 static gg_status example_plan(const gg_problem *problem, const gg_config *config, const gg_device *device,
                               char reason[GG_REASON_SIZE]) {
     (void)config;

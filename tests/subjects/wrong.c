@@ -81,6 +81,37 @@ static void stray(const gg_problem *p, const gg_tensors *t, output out) {
 }
 static const fault chosen = {.name = "writes_past_end", .after = stray};
 
+#elif defined WRONG_WRITES_PAST_WORKSPACE || defined WRONG_WRITES_BEFORE_WORKSPACE
+#ifdef WRONG_WRITES_PAST_WORKSPACE
+#define FAULT "writes_past_workspace"
+#define STRAY(t) ((t)->workspace_bytes / 2 + 5)
+#else
+#define FAULT "writes_before_workspace"
+#define STRAY(t) -1
+#endif
+/* fills it, as it may, and one element too many */
+static void stray(const gg_problem *p, const gg_tensors *t, output out) {
+    (void)p, (void)out;
+    if (!t->workspace) return;
+    memset(t->workspace, 0, t->workspace_bytes);
+    ((uint16_t *)t->workspace)[STRAY(t)] = 0;
+}
+static const fault chosen = {.name = FAULT, .after = stray};
+
+#elif defined WRONG_REMEMBERS_WORKSPACE
+/* the second result's first value is not computed if the first launch's is still there */
+static void remember(const gg_problem *p, const gg_tensors *t, output out) {
+    static int launches;
+    (void)p;
+    if (!t->workspace) return;
+    uint16_t *there = t->workspace;
+    if (!launches++)
+        there[0] = out.data[0];
+    else
+        out.data[0] = there[0];
+}
+static const fault chosen = {.name = "remembers_workspace", .after = remember};
+
 #elif defined WRONG_READS_PAST_END
 /* padding multiplied by zero instead of being left out */
 static void pad(const gg_problem *p, const gg_tensors *t, output out) {
