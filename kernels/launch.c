@@ -218,7 +218,7 @@ static gg_status copy_rows(gg_context *context, const gg_plan *plan, const gg_te
     gg_status status = gg_context_kernel(context, &source, "copy_rows", &kernel);
     if (status) return status;
     const gg_launch_spec spec = {
-        .grid = chunk_blocks(context, params.M * (params.cols / CHUNK_VALUES)),
+        .grid = chunk_blocks(context, (params.M + COPY_TURN - 1) / COPY_TURN * (params.cols / CHUNK_VALUES)),
         .threads = CHUNK_THREADS,
         .params = &params,
         .params_bytes = sizeof params,

@@ -66,7 +66,8 @@ static void a_forgotten_wait_is_named(void **state) {
         {"copy_rows.cu", "if (row + j < p.M) store_16", "store_16", "copy_rows: store outside global memory"},
         {"copy_rows.cu", "row + j < p.M ? row + j : p.M - 1", "row + j",
          "copy_rows: load outside the launch's tensors"},
-        {"copy_rows.cu", "i = blockIdx.x * 256ll + threadIdx.x", "i = threadIdx.x", "copy_rows"},
+        {"moe_ops.h", "first = blockIdx.x * (i64)ROW_OP_THREADS + threadIdx.x", "first = threadIdx.x",
+         "copy_rows"},
     };
     (void)state;
     rig r;

@@ -1,4 +1,4 @@
-/* moe_ops.h: what the MoE block's kernels share: eight values at a time, walks over rows.
+/* moe_ops.h: what kernels over rows share, those of the MoE block and copy_rows: eight values at a time, walks over rows.
  *
  * Macros: DTYPE (0 bf16, 1 fp16), TOPK where a kernel is unrolled over a token's slots. */
 #ifndef GG_MOE_OPS_H

@@ -48,6 +48,7 @@ typedef struct reduce_params {
 } reduce_params;
 
 /* out[i,:] = in[gather_indices[i] / topk,:], i < M */
+#define COPY_TURN 4 /* rows that a thread copies at a time */
 typedef struct copy_rows_params {
     const u16 *in; /* (M / topk, cols) */
     u16 *out;      /* (M, cols) */
