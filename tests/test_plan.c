@@ -305,6 +305,30 @@ static void test_wgmma_stores_by_warps_where_tma_loads(void **state) {
     }
 }
 
+/* Where an expert's rows are one tile its weights are read once: forward of 96 rows an expert and fewer. */
+static void test_wgmma_asks_for_weights_by_lines(void **state) {
+    static const struct {
+        gg_op op;
+        int64_t T;
+        bool by_lines;
+    } rows[] = {{GG_FORWARD, 1, true},
+                {GG_FORWARD, 8 * 96 / 2, true},
+                {GG_FORWARD, 8 * 96 / 2 + 1, false},
+                {GG_DX, 1, false},
+                {GG_DW, 1, false}};
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const gg_problem p = {.op = rows[i].op, .E = 8, .N = 2048, .K = 4096, .topk = 2, .T = rows[i].T};
+        gg_plan out;
+        char reason[GG_REASON_SIZE];
+        for (int workspace = 0; workspace < 2; workspace++) {
+            const gg_config c = gg_default_config(&p, &hopper, workspace);
+            assert_int_equal(gg_plan_make(&p, &c, &hopper, &out, reason), GG_OK);
+            assert_int_equal(out.weights_by_lines, rows[i].by_lines);
+        }
+    }
+}
+
 /* Without tuning, by the rows of an expert. Forward and dX: one tile of tokens while 192 are enough, then 256, or 192 where the
  * last of few tiles would end later; of gathered dy 128, with twice the weights, where an expert's are at most 32 MiB and K does
  * not end far inside a tile of 256. dW of few rows: three stages; of many the gathered operand on the side of 128, unless the
@@ -606,6 +630,7 @@ int main(void) {
         cmocka_unit_test(test_default_and_candidates_are_legal),
         cmocka_unit_test(test_wgmma_asks_for_what_it_uses),
         cmocka_unit_test(test_wgmma_draws_tiles_and_fetches_ahead),
+        cmocka_unit_test(test_wgmma_asks_for_weights_by_lines),
         cmocka_unit_test(test_wgmma_stores_by_warps_where_tma_loads),
         cmocka_unit_test(test_wgmma_defaults),
         cmocka_unit_test(test_copies_need_a_gather),
