@@ -182,9 +182,9 @@ gg_status mg_reserve_results(mg_run *run, int set) {
     return status;
 }
 
-void mg_shift_results(mg_run *run, int set, size_t shift) {
+void mg_shift_results(mg_run *run, int set, size_t shift, size_t workspace) {
     for (int i = 0; i < MG_NUM_RESULTS; i++) run->x->results[set][i].shift = shift;
-    run->x->workspace.shift = shift;
+    run->x->workspace.shift = workspace;
 }
 
 static gg_status poison(mg_run *run, const mg_region *region, gg_stream stream) {
@@ -308,7 +308,7 @@ static gg_status run_case(mg_run *run) {
     if (status == GG_OK) status = mg_inputs_place(run, run->inputs);
     if (status == GG_OK) status = mg_inputs_move(run, mg_home_shift(run));
     if (status == GG_OK) status = mg_reserve_results(run, 0);
-    mg_shift_results(run, 0, mg_home_shift(run));
+    mg_shift_results(run, 0, mg_home_shift(run), mg_home_shift(run));
     if (status == GG_OK && run->c->function.autotune && x->subject == &mg_subject_moegemm) status = tune(run);
 
     run->result->kernel = mg_kernel_identity(run);

@@ -109,7 +109,7 @@ gg_status mg_batch_step(mg_run *run, int number) {
     }
     if ((status = mg_inputs_verify(run))) goto out; /* the routing is about to be overwritten */
     if ((status = mg_inputs_move(run, mg_home_shift(run)))) goto out;
-    mg_shift_results(run, 1, 0);
+    mg_shift_results(run, 1, 0, 0);
     run->how = MG_PERTURB_NONE;
     status = step(run, number, 1u << MG_RES_Y | 1u << MG_RES_DX, reroute_rows, sizes, kept, &equal);
     if (status == GG_OK) status = step(run, number, 1u << MG_RES_DW, reroute_experts, sizes, kept, &equal);

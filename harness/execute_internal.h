@@ -179,7 +179,7 @@ void mg_list_tensors(mg_run *run);
 void mg_regions_free(mg_executor *x);
 /* Memory for a set of results, and for the workspace; then where they begin, from a multiple of 256. */
 gg_status mg_reserve_results(mg_run *run, int set);
-void mg_shift_results(mg_run *run, int set, size_t shift);
+void mg_shift_results(mg_run *run, int set, size_t shift, size_t workspace);
 /* run->launch of a grouped GEMM. */
 gg_status mg_launch_ops(mg_run *run, int set, gg_stream stream, bool timed);
 /* run->fill of a grouped GEMM. */

@@ -206,8 +206,11 @@ static gg_status repeat_once(mg_run *run, int number, bool room, const uint64_t 
         if (status == GG_OK) status = mg_inputs_move(run, shift);
         if (status != GG_OK) return status;
     }
-    mg_shift_results(run, set,
-                     run->how == MG_PERTURB_BASE ? shift : 16 * ((run->draw >> 16 ^ (uint64_t)number) % 16));
+    /* the workspace moves every other time, so that what one run left would be where the next looks for its own */
+    const uint64_t moved = run->draw >> 16, half = (uint64_t)number / 2;
+    const bool base = run->how == MG_PERTURB_BASE;
+    mg_shift_results(run, set, base ? shift : 16 * ((moved ^ (uint64_t)number) % 16),
+                     base ? shift : 16 * ((moved ^ half) % 16));
     gg_status status = mg_run_once(run, number, set, room, number == 2);
     if (status != GG_OK) return status;
     run->result->repeats++;
