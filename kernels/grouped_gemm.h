@@ -161,7 +161,7 @@ const char *gg_mainloop_name(gg_mainloop ml); /* "mma_sync" ... */
 gg_status gg_plan_make(const gg_problem *problem, const gg_config *config, const gg_device *device,
                        gg_plan *plan, char reason[GG_REASON_SIZE]);
 
-/* Room for the rows that a problem gathers, bytes; 0 where it gathers none. */
+/* Room for the rows that a problem's op gathers, bytes; 0 where it gathers none. */
 size_t gg_workspace_bytes(const gg_problem *problem);
 
 /* A legal config without tuning; with copy_rows only where there is a workspace and it pays. */
@@ -227,7 +227,8 @@ gg_status gg_reduce_topk(gg_context *context, gg_dtype dtype, int64_t T, int32_t
 
 /* The backward half of the pair: dX then dW of the forward `problem`, with dX reduced over topk when permute_x.
  * tensors->dx is then (T, K); `workspace` of gg_backward_workspace bytes holds the slots' rows before the reduction.
- * Configs NULL as above. fuse_mul_post is refused: it is for inference. */
+ * tensors->workspace is used by one op after the other, each if it has room for what that gathers. Configs NULL as above.
+ * fuse_mul_post is refused: it is for inference. */
 size_t gg_backward_workspace(const gg_problem *problem);
 gg_status gg_backward(gg_context *context, const gg_problem *problem, const gg_config *config_dX,
                       const gg_config *config_dW, const gg_tensors *tensors, void *workspace,
