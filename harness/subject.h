@@ -7,7 +7,7 @@
 
 #include "backend/backend.h"
 
-enum { MG_SUBJECT_ABI = 1 };
+enum { MG_SUBJECT_ABI = 2 }; /* 2: configs with copy_rows, tensors with a workspace */
 
 typedef struct mg_subject {
     int abi; /* MG_SUBJECT_ABI */
@@ -18,8 +18,8 @@ typedef struct mg_subject {
     gg_status (*plan)(const gg_problem *problem, const gg_config *config, const gg_device *device,
                       char reason[GG_REASON_SIZE]);
     /* Launches on `stream`. Pointers are device pointers of the backend (host memory for sim); a workspace comes with a
-     * config that asks for copy_rows, and need not be used. `context` gives access to
-     * the shipped machinery (gg_context_kernel and so on) to those who want it. `error` receives one line. */
+     * config that asks for copy_rows, and need not be used. `context` gives access to the shipped machinery
+     * (gg_context_kernel and so on) to those who want it. `error` receives one line. */
     gg_status (*launch)(gg_context *context, const gg_problem *problem, const gg_config *config,
                         const gg_tensors *tensors, gg_stream stream, char error[GG_REASON_SIZE]);
     /* dx over topk; NULL: the shipped kernel does it. */

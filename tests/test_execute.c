@@ -498,7 +498,7 @@ static void test_subjects_that_do_not_load(void **state) {
     assert_int_equal(mg_subject_find(SUBJECT("not_a_subject"), &subject, error), GG_ERR_ARGUMENT);
     assert_non_null(strstr(error, "does not export mg_subject_get"));
     assert_int_equal(mg_subject_find(SUBJECT("old_subject"), &subject, error), GG_ERR_ARGUMENT);
-    assert_non_null(strstr(error, "has interface version 0, this harness has 1"));
+    assert_non_null(strstr(error, "has interface version 0, this harness has 2"));
     assert_int_equal(mg_subject_find("reference", &subject, error), GG_OK);
     assert_ptr_equal(subject, &mg_subject_reference);
 }
