@@ -216,6 +216,7 @@ static gg_status time_item(bench_run *run, const mg_bench_item *item) {
     for (size_t i = 0; i < r->num_ours && !status; i++) {
         row.us = r->ours[i].us;
         row.config = r->ours[i].config;
+        row.config_dW = r->ours[i].config_dW;
         row.plain = i ? (mg_spread){0} : r->plain.us; /* which has the first one's tile */
         row.status = row.us.count ? GG_OK : GG_ERR_LAUNCH;
         memcpy(row.fault, r->ours[i].fault, sizeof row.fault);

@@ -141,7 +141,7 @@ gg_status mg_launch_loop(mg_bench *b, const mg_timed *self);
 
 typedef struct mg_bench_row {
     mg_bench_item item;
-    gg_config config;
+    gg_config config, config_dW; /* the second of a backward pair */
     mg_spread us, plain, grouped, loop;
     double default_us; /* of the default config, where it is another than `config`; 0: unknown */
     mg_limits limits;

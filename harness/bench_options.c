@@ -273,7 +273,8 @@ static void read_configs(parser *p) {
     if (w->mainloop && !(o->has_mainloop = mg_mainloop_parse(w->mainloop, strlen(w->mainloop), &o->mainloop)))
         fail(p, "unknown word '%.60s' for --mainloop: expected reference, mma_sync or wgmma", w->mainloop);
     if (w->config && !each_word(w->config, take_config, o, bad))
-        fail(p, "bad config '%s': expected a text like wgmma-bm256-bn128-bk64-w8-s4-tma-x-w-store", bad);
+        fail(p, "bad config '%s': expected a text like wgmma-bm256-bn128-bk64-w8-s4-copy_rows-tma-x-w-store",
+             bad);
     if (w->config && any) fail(p, "--config says all: leave out the options of its parts");
     o->workspace = !w->no_workspace;
     for (size_t i = 0; i < o->num_configs && !o->workspace; i++)

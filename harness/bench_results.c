@@ -80,6 +80,10 @@ void mg_bench_print_row(FILE *out, const mg_bench_row *row) {
     put(out, 8, 1, row->goal);
     if (row->goal > 0) fprintf(out, us <= row->goal ? " hit " : " %+.1f%%", 100 * (us / row->goal - 1));
     fprintf(out, "  %s", config);
+    if (row->item.backward) {
+        mg_config_text(&row->config_dW, config);
+        fprintf(out, ", dW %s", config);
+    }
     if (row->default_us > 0) fprintf(out, " (the default takes %.3f of it)", row->default_us / us);
     fputc('\n', out);
 }
@@ -158,6 +162,10 @@ json_t *mg_bench_json(const mg_bench_row *row) {
                   "N", p->N, "K", p->K, "topk", p->topk, "T", (json_int_t)p->T, "dtype",
                   gg_dtype_name(p->dtype), "routing", mg_dist_name(item->dist), "config", config);
     if (!o) return NULL;
+    if (item->backward) {
+        mg_config_text(&row->config_dW, config);
+        json_object_set_new(o, "config_dW", json_string(config));
+    }
     if (item->axis) {
         char series[64];
         snprintf(series, sizeof series, "gemm %d %s", item->gemm, mg_bench_op(item));

@@ -123,7 +123,7 @@ size_t mg_case_id(const mg_case *c, char id[MG_ID_SIZE]);
 /* The gg_problem of a case for one op of it (an autograd case has three). */
 gg_problem mg_case_problem(const mg_case *c, gg_op op);
 
-/* "wgmma-bm256-bn128-bk64-w8-s4-tma-x-w-store", and back; parse is false for any other text. */
+/* "wgmma-bm256-bn128-bk64-w8-s4-copy_rows-tma-x-w-store", and back; parse is false for any other text. */
 void mg_config_text(const gg_config *config, char text[MG_CONFIG_SIZE]);
 bool mg_config_parse(const char *text, gg_config *config);
 bool mg_mainloop_parse(const char *text, size_t length, gg_mainloop *mainloop);

@@ -122,7 +122,7 @@ static bool is_mainloop(const char *file) {
     return false;
 }
 
-/* Kernels that no plan names: the reduction over top-k and the harness's own. */
+/* Kernels that no plan names: the reduction over top-k, the copy of rows and the harness's own. */
 static void add_others(variants *v) {
     for (const gg_source_file *file = gg_embedded_sources; file->name; file++) {
         const char *suffix = strrchr(file->name, '.');

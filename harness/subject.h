@@ -18,7 +18,7 @@ typedef struct mg_subject {
     gg_status (*plan)(const gg_problem *problem, const gg_config *config, const gg_device *device,
                       char reason[GG_REASON_SIZE]);
     /* Launches on `stream`. Pointers are device pointers of the backend (host memory for sim); a workspace comes with a
-     * config that asks for copy_rows, and need not be used. `context` gives access to the shipped machinery
+     * config that asks for copy_rows and in autotune cases, and need not be used. `context` gives access to the shipped machinery
      * (gg_context_kernel and so on) to those who want it. `error` receives one line. */
     gg_status (*launch)(gg_context *context, const gg_problem *problem, const gg_config *config,
                         const gg_tensors *tensors, gg_stream stream, char error[GG_REASON_SIZE]);

@@ -127,8 +127,9 @@ typedef struct gg_tensors {
     const int32_t *m_sizes;        /* (E), sum M, none negative */
     const int32_t *gather_indices; /* (M), a permutation of 0..M-1; needed by permute_x, permute_y */
     const float *topk_weights; /* (M) in slot order; needed by fuse_mul_post; rounded to dtype before use */
-    void *workspace;           /* written; wanted by configs with copy_rows, which are not chosen without */
-    size_t workspace_bytes;    /* gg_workspace_bytes of the problem at least; 0: there is none */
+    /* Written; wanted by configs with copy_rows, which are not chosen without; of one stream or graph at a time. */
+    void *workspace;
+    size_t workspace_bytes; /* gg_workspace_bytes of the problem at least; 0: there is none */
 } gg_tensors;
 
 enum { GG_REASON_SIZE = 256, GG_MACROS_SIZE = 768 };

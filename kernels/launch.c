@@ -9,7 +9,7 @@
 
 enum { X, W, DY, Y, DX, DW, ACTIVATION };
 
-/* Element tensors: (M, columns) or (E, N, K); x with permute_x has T rows, but then no map. */
+/* Element tensors: (M, columns) or (E, N, K); x with permute_x has T rows, but then no map: what is copied has M. */
 static const struct tensor {
     const char *name;
     size_t offset;
@@ -80,9 +80,13 @@ static gg_status check_tensors(gg_context *context, const gg_problem *problem, c
 
 static gg_status check_workspace(gg_context *context, const gg_problem *p, const gg_tensors *tensors) {
     const size_t wanted = gg_workspace_bytes(p);
+    if (!tensors->workspace)
+        return gg_fail(context, GG_ERR_ARGUMENT,
+                       "missing tensor 'workspace': copy_rows wants %zu bytes (gg_workspace_bytes)", wanted);
     gg_status status = check_pointer(context, "workspace", tensors->workspace, TENSOR_ALIGNMENT);
     if (status || tensors->workspace_bytes >= wanted) return status;
-    return gg_fail(context, GG_ERR_ARGUMENT, "tensor 'workspace' has %zu bytes; copy_rows wants %zu",
+    return gg_fail(context, GG_ERR_ARGUMENT,
+                   "tensor 'workspace' has %zu bytes; copy_rows wants %zu (gg_workspace_bytes)",
                    tensors->workspace_bytes, wanted);
 }
 
@@ -208,7 +212,7 @@ static gg_status copy_rows(gg_context *context, const gg_plan *plan, const gg_te
         .topk = which == X ? p->topk : 1,
     };
     const gg_source source = {
-        .files = gg_embedded_sources, .root = "copy_rows.cu", .macros = "", .debug = context->debug};
+        .files = gg_embedded_sources, .root = "copy_rows.cu", .macros = "DTYPE=0", .debug = context->debug};
     const gg_buffer buffers[] = {
         {t->name, params.in, tensor_bytes(p, which, which == X), GG_BUFFER_IN},
         {"gather_indices", params.gather_indices, (size_t)params.M * 4, GG_BUFFER_IN},

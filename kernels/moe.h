@@ -154,7 +154,7 @@ typedef enum gg_moe_gemm {
         GG_MOE_NUM_GEMMS
 } gg_moe_gemm;
 
-/* Configs of the GEMMs by op. */
+/* Configs of the GEMMs by op; without copy_rows, for which a block has no room. */
 typedef struct gg_moe_configs {
     gg_config of[GG_MOE_NUM_GEMMS][GG_NUM_OPS];
 } gg_moe_configs;

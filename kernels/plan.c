@@ -302,9 +302,9 @@ static gg_status plan_wgmma(const gg_problem *p, const gg_config *c, const gg_de
     bool strips = !storers && !q_is_rows && !(p->fusions & GG_FUSE_SILU);
     plan->box_rows[2] = strips ? WGMMA_STRIP_ROWS : WGMMA_PIECE_ROWS;
     plan->short_box_rows = WGMMA_SHORT_BOX;
-    /* Weights that are read about once: with a deep ring nothing is won by fetching the next step's line along. Read again by other
-     * tiles, or with four stages, pairs are as fast or faster (NOTES.md). */
-    plan->weights_by_lines = p->op == GG_FORWARD && p->T * p->topk <= (int64_t)p->E * WGMMA_FEW_ROWS;
+    /* Where most experts' rows are one tile weights are read about once, and nothing is won by fetching the next step's line along;
+     * where other tiles read them again pairs are as fast or faster (NOTES.md). */
+    plan->weights_by_lines = p->op == GG_FORWARD && p->T * p->topk / p->E <= WGMMA_FEW_ROWS;
     plan->draws_tiles = true;
     plan->ragged_loads = p->op == GG_DW;
     plan->ragged_stores = p->op != GG_DW;
@@ -487,7 +487,7 @@ static gg_config dW_of_many_rows(const gg_problem *p, unsigned tma) {
 
 /* Whether copying the gathered rows together takes less time than gathering them on the way. Copying moves them twice, and the launch
  * and its start take as long as COPY_START bytes. Gathering costs dW 5% to 10%, forward and dX 4% where bytes decide, else 2%, as measured
- * (NOTES.md); copying must not lose. */
+ * (NOTES.md); copying must not lose, so that it is chosen a little later. */
 static bool copying_pays(const gg_problem *p) {
     const double M = (double)p->T * p->topk, columns = gathers(p) & GG_PERMUTE_X ? p->K : p->N;
     const double read = gathers(p) & GG_PERMUTE_X ? (double)p->T : M;
@@ -499,7 +499,7 @@ static bool copying_pays(const gg_problem *p) {
 }
 
 gg_config gg_default_config(const gg_problem *p, const gg_device *device, bool workspace) {
-    if (workspace && device->cc == 90 && gathers(p) && copying_pays(p)) {
+    if (workspace && device->cc == 90 && gg_workspace_bytes(p) && copying_pays(p)) {
         const gg_problem plain = without_gathers(p);
         gg_config copying = gg_default_config(&plain, device, false);
         copying.copy_rows = true;

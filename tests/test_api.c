@@ -544,7 +544,7 @@ static void forward_and_backward_are_right(void **state) {
     memset(host.dx, 0xff, sizeof host.dx);
     memset(host.dw, 0xff, sizeof host.dw);
     assert_int_equal(b->ops->alloc(b, gg_backward_workspace(&p), &workspace), GG_OK);
-    gg_tensors t;
+    gg_tensors t = {0};
     struct {
         void *tensor; /* the pointer's place */
         void *host;

@@ -162,12 +162,59 @@ static void copies_are_chosen_where_they_pay(void **state) {
     gg_close(context);
 }
 
+/* One op after the other has it, each for what it gathers; dW's copy may begin while dX's GEMM ends, and waits for it. */
+static void backward_hands_its_workspace_on(void **state) {
+    gg_context *context = fake_context(*state, false);
+    fake *f = fake_of(context);
+    static const struct {
+        unsigned fusion;
+        bool copies[2]; /* of dX and dW */
+        size_t cols;    /* of what is gathered */
+        const char *labels[5];
+    } rows[] = {
+        {GG_PERMUTE_Y, {true, true}, 200, {"copy_rows.cu", "mma_sync.cu", "copy_rows.cu", "mma_sync.cu"}},
+        {GG_PERMUTE_Y, {false, true}, 200, {"mma_sync.cu", "copy_rows.cu", "mma_sync.cu"}},
+        {GG_PERMUTE_X, {false, true}, 72, {"mma_sync.cu", "reduce_topk.cu", "copy_rows.cu", "mma_sync.cu"}},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        gg_tensors tensors = tensors_with(FAKE_POINTER(11), M * rows[i].cols * 2);
+        gg_problem p = problem;
+        gg_config c[2] = {config, config};
+        int count = 0;
+        p.fusions = rows[i].fusion;
+        for (int op = 0; op < 2; op++) c[op].copy_rows = rows[i].copies[op];
+        f->num_launches = 0;
+        if (gg_backward(context, &p, &c[0], &c[1], &tensors, FAKE_POINTER(12), NULL))
+            fail_msg("row %zu: %s", i, gg_error(context));
+        for (; rows[i].labels[count]; count++) {
+            const gg_launch_spec *spec = &f->launches[count].spec;
+            assert_memory_equal(f->launches[count].label, rows[i].labels[count],
+                                strlen(rows[i].labels[count]));
+            assert_true(spec->waits && spec->overlaps == (count > 0 && context->overlaps));
+            if (strcmp(rows[i].labels[count], "copy_rows.cu")) continue;
+            assert_ptr_equal(((const copy_rows_params *)f->launches[count].params)->out, FAKE_POINTER(11));
+        }
+        assert_int_equal(f->num_launches, count);
+        assert_ptr_equal(rows[i].fusion == GG_PERMUTE_X ? params_of(context, count - 1)->b
+                                                        : params_of(context, count - 1)->a,
+                         FAKE_POINTER(11));
+        /* what has no room for it says so before dW is launched */
+        tensors.workspace_bytes--;
+        f->num_launches = 0;
+        assert_int_equal(gg_backward(context, &p, &c[0], &c[1], &tensors, FAKE_POINTER(12), NULL),
+                         GG_ERR_ARGUMENT);
+        assert_int_equal(f->num_launches, rows[i].copies[0] ? 0 : count - 2);
+    }
+    gg_close(context);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, remove_folder)
     const struct CMUnitTest tests[] = {
         TEST(rows_are_copied_before_they_are_multiplied),
         TEST(what_is_wrong_with_a_workspace_is_said),
         TEST(copies_are_chosen_where_they_pay),
+        TEST(backward_hands_its_workspace_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,9 +1,9 @@
 /* scheduler.h: persistent scheduling: blocks share the output tiles of all experts, whose numbers each walks up.
  *
  * Tiles are numbered expert by expert; inside an expert in bands of BAND columns, columns fastest, so that the band's
- * share of w stays in L2 while all the expert's rows pass by it. In dW of few rows, which is mostly output, the bands are
- * as wide as can be, since long rows are written best whole; of more, so wide that a band's columns of x stay in L2 for the
- * next row of tiles. A warp walks together, a window of 32 experts at a time, whose sizes have been loaded during the
+ * share of w stays in L2 while all the expert's rows pass by it. In wgmma's dW of few rows, which is mostly output, the bands are
+ * as wide as can be, since long rows are written best whole; of more, and in mma_sync's, so wide that a band's columns of x
+ * stay in L2 for the next row of tiles. A warp walks together, a window of 32 experts at a time, whose sizes have been loaded during the
  * window before: passing experts one by one took a tenth of a tile's time. No plan depends on the routing. Tiles are
  * counted in 32 bits: 2^32 of the smallest, 32 x 32, are 8 TiB.
  *

@@ -108,7 +108,7 @@
 #define STRIPS (!STORERS && TMA_STORE && !Q_IS_ROWS && !SILU)
 #define STRIP_ROWS 16
 /* Registers after the roles part, with two consumers: 504 of the 512 a warp quarter has. Gathering takes row numbers and
- * addresses, storing by rows a few. */
+ * addresses, storing by rows what was staged of many rows at once. */
 #define PRODUCER_REGISTERS (CP_ASYNC_LOADS || (STORERS && !TMA_STORE) ? 88 : FETCHES_AHEAD ? 56 : 40)
 #define CONSUMER_REGISTERS ((504 - PRODUCER_REGISTERS) / 2)
 

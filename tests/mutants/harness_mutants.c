@@ -1,4 +1,4 @@
-/* harness_mutants.c: the table of harnesses that check too little: one replacement each in one file. Each is also named in
+/* harness_mutants.c: the table of harnesses that check too little, and of launchers in what no case can show: one replacement each in one file. Each is also named in
  * CMakeLists.txt, which links the patched copy into the program that must fail on it: a test of the project's, or the
  * runner of mutants, which must then report a survivor. */
 #include "mutants.h"
