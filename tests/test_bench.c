@@ -520,6 +520,9 @@ static void json_goes_to_the_output(void **state) {
         json_t *o = json_loads(line, 0, NULL);
         assert_non_null(o);
         assert_string_equal(json_string_value(json_object_get(o, "routing")), "skewed");
+        const char *config_dW = json_string_value(json_object_get(o, "config_dW"));
+        const bool pair = !strcmp(json_string_value(json_object_get(o, "op")), "backward");
+        assert_true(pair ? config_dW && !strncmp(config_dW, "wgmma-bm64-", 11) : !config_dW);
         json_decref(o);
     }
     assert_int_equal(lines, 2 * 4);
