@@ -189,12 +189,27 @@ static void set_topk(gemm_params *params, int32_t topk) {
     params->topk_reciprocal = (uint32_t)((1ull << (31 + l)) / (uint32_t)topk + 1);
 }
 
-/* Blocks of a kernel with a thread a chunk of 16 bytes: 8 a multiprocessor at most, 2048 threads. */
+/* A kernel over rows, `entry` of the file of that name: a thread a chunk of 16 bytes, in 8 blocks a multiprocessor at most,
+ * 2048 threads. The caller has set the parameters and buffers of `spec`, and whether it overlaps. */
 enum { CHUNK_VALUES = 8, CHUNK_THREADS = 256, CHUNK_BLOCKS_PER_SM = 8 };
-static uint32_t chunk_blocks(const gg_context *context, int64_t chunks) {
+static gg_status launch_over_rows(gg_context *context, const char *entry, gg_dtype dtype, int64_t chunks,
+                                  gg_launch_spec spec, gg_stream stream) {
     const int64_t blocks = (chunks + CHUNK_THREADS - 1) / CHUNK_THREADS;
     const int64_t most = (int64_t)CHUNK_BLOCKS_PER_SM * gg_get_device(context)->sm_count;
-    return (uint32_t)(blocks < most ? blocks : most);
+    char file[32], macros[16];
+    gg_kernel *kernel;
+    snprintf(file, sizeof file, "%s.cu", entry);
+    snprintf(macros, sizeof macros, "DTYPE=%d", (int)dtype);
+    const gg_source source = {
+        .files = gg_embedded_sources, .root = file, .macros = macros, .debug = context->debug};
+    gg_status status = gg_context_kernel(context, &source, entry, &kernel);
+    if (status) return status;
+    spec.grid = (uint32_t)(blocks < most ? blocks : most);
+    spec.threads = CHUNK_THREADS;
+    spec.label = file;
+    spec.waits = true;
+    return gg_fail_backend(context, context->backend->ops->launch(context->backend, kernel, &spec, stream),
+                           entry);
 }
 
 /* Into the workspace, in expert order. */
@@ -211,29 +226,19 @@ static gg_status copy_rows(gg_context *context, const gg_plan *plan, const gg_te
         .cols = t->columns_n ? p->N : p->K,
         .topk = which == X ? p->topk : 1,
     };
-    const gg_source source = {
-        .files = gg_embedded_sources, .root = "copy_rows.cu", .macros = "DTYPE=0", .debug = context->debug};
     const gg_buffer buffers[] = {
         {t->name, params.in, tensor_bytes(p, which, which == X), GG_BUFFER_IN},
         {"gather_indices", params.gather_indices, (size_t)params.M * 4, GG_BUFFER_IN},
         {"workspace", params.out, gg_workspace_bytes(p), GG_BUFFER_OUT},
     };
-    gg_kernel *kernel;
-    gg_status status = gg_context_kernel(context, &source, "copy_rows", &kernel);
-    if (status) return status;
-    const gg_launch_spec spec = {
-        .grid = chunk_blocks(context, (params.M + COPY_TURN - 1) / COPY_TURN * (params.cols / CHUNK_VALUES)),
-        .threads = CHUNK_THREADS,
-        .params = &params,
-        .params_bytes = sizeof params,
-        .label = "copy_rows.cu",
-        .waits = true,
-        .overlaps = overlaps,
-        .buffers = buffers,
-        .buffer_count = sizeof buffers / sizeof *buffers,
-    };
-    return gg_fail_backend(context, context->backend->ops->launch(context->backend, kernel, &spec, stream),
-                           "copy_rows");
+    const gg_launch_spec spec = {.params = &params,
+                                 .params_bytes = sizeof params,
+                                 .overlaps = overlaps,
+                                 .buffers = buffers,
+                                 .buffer_count = sizeof buffers / sizeof *buffers};
+    const int64_t turns = (params.M + COPY_TURN - 1) / COPY_TURN;
+    /* bits are copied, of whatever type */
+    return launch_over_rows(context, "copy_rows", 0, turns * (params.cols / CHUNK_VALUES), spec, stream);
 }
 
 static gg_status launch(gg_context *context, const gg_plan *plan, const gg_tensors *given, gg_stream stream,
@@ -365,8 +370,6 @@ gg_status gg_dW(gg_context *context, const gg_problem *problem, const gg_config 
 
 static gg_status reduce(gg_context *context, gg_dtype dtype, int64_t T, int32_t topk, int32_t K,
                         const void *dx_slots, void *dx_tokens, gg_stream stream, bool overlaps) {
-    gg_kernel *kernel;
-    char macros[16];
     if ((unsigned)dtype >= GG_NUM_DTYPES || T < 0 || topk < 1 || K < CHUNK_VALUES || K % CHUNK_VALUES)
         return gg_fail(context, GG_ERR_ARGUMENT,
                        "bad shape for the top-k reduction: T %lld, topk %d, K %d (multiple of 8)",
@@ -376,27 +379,16 @@ static gg_status reduce(gg_context *context, gg_dtype dtype, int64_t T, int32_t 
     if (!status) status = check_pointer(context, "dx_tokens", dx_tokens, TENSOR_ALIGNMENT);
     if (status) return status;
 
-    snprintf(macros, sizeof macros, "DTYPE=%d", (int)dtype);
-    gg_source source = {
-        .files = gg_embedded_sources, .root = "reduce_topk.cu", .macros = macros, .debug = context->debug};
-    if ((status = gg_context_kernel(context, &source, "reduce_topk", &kernel))) return status;
-    reduce_params params = {.dx_slots = dx_slots, .dx_tokens = dx_tokens, .T = T, .topk = topk, .K = K};
+    const reduce_params params = {.dx_slots = dx_slots, .dx_tokens = dx_tokens, .T = T, .topk = topk, .K = K};
     const size_t bytes = (size_t)T * (size_t)K * 2;
     const gg_buffer buffers[] = {{"dx_slots", dx_slots, bytes * (size_t)topk, GG_BUFFER_IN},
                                  {"dx_tokens", dx_tokens, bytes, GG_BUFFER_OUT}};
-    gg_launch_spec spec = {
-        .grid = chunk_blocks(context, T * (K / CHUNK_VALUES)),
-        .threads = CHUNK_THREADS,
-        .params = &params,
-        .params_bytes = sizeof params,
-        .label = "reduce_topk.cu",
-        .waits = true,
-        .overlaps = overlaps,
-        .buffers = buffers,
-        .buffer_count = sizeof buffers / sizeof *buffers,
-    };
-    return gg_fail_backend(context, context->backend->ops->launch(context->backend, kernel, &spec, stream),
-                           "reduce_topk");
+    const gg_launch_spec spec = {.params = &params,
+                                 .params_bytes = sizeof params,
+                                 .overlaps = overlaps,
+                                 .buffers = buffers,
+                                 .buffer_count = sizeof buffers / sizeof *buffers};
+    return launch_over_rows(context, "reduce_topk", dtype, T * (K / CHUNK_VALUES), spec, stream);
 }
 
 gg_status gg_reduce_topk(gg_context *context, gg_dtype dtype, int64_t T, int32_t topk, int32_t K,
