@@ -100,13 +100,15 @@ static void plant_weights(field *w, const mg_problem *p, const int32_t *m_sizes)
 }
 
 /* Whole rows where an expert's data meet its neighbour's: the first row of one expert and the first weights of another,
- * which tiles of the expert before them may load, and the ends of a last row. */
+ * which tiles of the expert before them may load; the ends of a last row; and an infinity in a last row, which a kernel may load again
+ * for rows that do not exist (a NaN there would spoil no more than it does once). */
 static void plant_boundaries(field *x, field *dy, field *w, const mg_problem *p, const int32_t *m_sizes) {
     enum { FEWEST = 4 }; /* experts with rows: these plants spoil all of dW or dX for two */
     size_t busy = 0, start = 0;
     for (int32_t e = 0; e < p->E; e++) busy += m_sizes[e] != 0;
     if (busy < FEWEST) return;
     const size_t first = 1 + pick(dy, busy - 1), last = pick(dy, busy), weights = 1 + first % (busy - 1);
+    const size_t repeated = pick(dy, busy);
     size_t rank = 0; /* among the experts with rows */
     for (int32_t e = 0; e < p->E; start += (size_t)m_sizes[e++]) {
         if (!m_sizes[e]) continue;
@@ -117,7 +119,13 @@ static void plant_boundaries(field *x, field *dy, field *w, const mg_problem *p,
             else /* a whole row would spoil all of the token's topk experts */
                 plant_role(x, NAN_AT_ENDS, row_of(x, (size_t)(dy->rank[start] / p->topk)));
         }
-        if (rank == last) plant_role(dy, NAN_AT_ENDS, row_of(dy, start + (size_t)m_sizes[e] - 1));
+        const size_t end = start + (size_t)m_sizes[e] - 1;
+        if (rank == last) plant_role(dy, NAN_AT_ENDS, row_of(dy, end));
+        if (rank == repeated) {
+            const size_t slot = (size_t)dy->rank[end];
+            plant_role(dy, ONE_INFINITY, row_of(dy, end));
+            plant_role(x, ONE_INFINITY, row_of(x, p->gemm == GG_GEMM_SECOND ? end : slot / (size_t)p->topk));
+        }
         if (rank == weights) fill_row(w, (size_t)e * (size_t)p->N);
         rank++;
     }

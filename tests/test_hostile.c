@@ -121,9 +121,11 @@ static void test_affected(void **state) {
 typedef enum fault {
     NO_FAULT,
     MULTIPLIED_MASK, /* rows past an expert's end times zero (dW) */
-    FLATTENED_MAP,   /* the next expert's weights times zero (dX) */
-    SATURATED,       /* Inf becomes the largest number */
-    FLUSHED,         /* subnormal inputs and outputs become zero */
+    LAST_X_AGAIN,    /* an expert's last row once more, times zero (dW) */
+    LAST_DY_AGAIN,
+    FLATTENED_MAP, /* the next expert's weights times zero (dX) */
+    SATURATED,     /* Inf becomes the largest number */
+    FLUSHED,       /* subnormal inputs and outputs become zero */
     NAN_IS_ZERO,
     DROPPED, /* the last product */
     NUM_FAULTS
@@ -166,6 +168,9 @@ static void compute(const mg_problem *p, gg_dtype dtype, mg_output output, const
                 float sum = sum_of(&a, &b, dtype, i, j, depth - (fault == DROPPED && depth), stride, fault);
                 if (fault == MULTIPLIED_MASK && dw && start + size < (size_t)p->M)
                     sum += value_of(&a, dtype, i, depth, fault) * 0;
+                if (fault == LAST_X_AGAIN && dw && depth) sum += value_of(&b, dtype, j, depth - 1, fault) * 0;
+                if (fault == LAST_DY_AGAIN && dw && depth)
+                    sum += value_of(&a, dtype, i, depth - 1, fault) * 0;
                 if (fault == FLATTENED_MAP && output == MG_OUT_DX && e + 1 < (size_t)p->E)
                     sum += value_of(&b, dtype, j, depth, fault) * 0;
                 out[((dw ? e * N : start) + i) * cols + j] = finish(dtype, sum, fault);
@@ -221,6 +226,8 @@ static void test_faults_fail(void **state) {
         for (mg_output output = 0; output < MG_NUM_OUTPUTS; output++) {
             assert_true((wrong_elements(key, dtype, output, 1, MULTIPLIED_MASK) > 0) ==
                         (output == MG_OUT_DW));
+            assert_true((wrong_elements(key, dtype, output, 1, LAST_X_AGAIN) > 0) == (output == MG_OUT_DW));
+            assert_true((wrong_elements(key, dtype, output, 1, LAST_DY_AGAIN) > 0) == (output == MG_OUT_DW));
             assert_true((wrong_elements(key, dtype, output, 1, FLATTENED_MAP) > 0) == (output == MG_OUT_DX));
             assert_true(wrong_elements(key, dtype, output, 1, SATURATED) > 0);
             assert_true(wrong_elements(key, dtype, output, 1, NAN_IS_ZERO) > 0);
