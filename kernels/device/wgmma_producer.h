@@ -36,6 +36,16 @@ DEVICE void point_at_rows(const gemm_params *p, const u8 **from, const u32 *look
     }
 }
 
+/* Copies them where the tile is whole: nothing to compare between one copy and the next. */
+DEVICE void copy_whole(u32 dst, int tile_rows, int tile_cols, const u8 **from, int thread) {
+    int first = thread / COPY_LANES, lane = thread % COPY_LANES;
+    UNROLL for (int i = 0; i < COPY_ROWS(tile_rows); i++) {
+        UNROLL for (int j = 0; j < COPY_PARTS(tile_cols); j++) cp_async_16(
+            dst + tile_offset(tile_rows, tile_cols, first + i * COPY_STRIDE, lane + j * COPY_LANES),
+            from[i] + j * COPY_LANES * 16, 16);
+    }
+}
+
 /* Copies them, as far as `used` rows of the tile and columns below `cols`, of which the tile's first is col; zeros from row `left` of
  * the tile on. The pointers go on by `step` bytes. */
 DEVICE void copy_rows(u32 dst, int tile_rows, int tile_cols, const u8 **from, int thread, int used, int left,
@@ -62,14 +72,18 @@ DEVICE int cover(int inside, int unit) { return (inside + unit - 1) / unit * uni
 
 #if USES_TMA_LOADS
 /* Of dW, where the rows are the reduction: zero past the expert's last row, since 0 x NaN is NaN. Whole boxes where `used` rows
- * need them: one costs as much as its rows, there or not. */
+ * need them: one costs as much as its rows, there or not. Warp number `warp` of those that load has every LOADER_WARPS-th panel. */
 DEVICE void load_ragged(u32 dst, int tile_cols, int used, int used_cols, const tensor_map *whole,
-                        const tensor_map *in_part, u32 row, u32 row_end, i32 col, u32 barrier) {
+                        const tensor_map *in_part, u32 row, u32 row_end, i32 col, u32 barrier, int warp) {
     const ragged_rows rows = ragged(row, row_end);
     const tensor_map *map = used == STEP ? whole : in_part;
     if (used == 0) return;
-    UNROLL for (int c = 0; c < tile_cols && c < used_cols; c += PANEL_COLS(tile_cols))
-        tma_load_4d(dst + (u32)(c * STEP * 2), map, col + c, rows.skipped, rows.from, RAGGED_BACK, barrier);
+    UNROLL for (int i = 0; i < tile_cols; i += LOADER_WARPS * PANEL_COLS(tile_cols)) {
+        int c = i + warp * PANEL_COLS(tile_cols);
+        if (c < used_cols)
+            tma_load_4d(dst + (u32)(c * STEP * 2), map, col + c, rows.skipped, rows.from, RAGGED_BACK,
+                        barrier);
+    }
 }
 /* As many rows and columns of a tile by TMA, by one thread: a box for each whole panel, else short boxes. */
 DEVICE void load_panels(u32 dst, int tile_rows, int tile_cols, int rows, int cols, const tensor_map *whole,
@@ -123,7 +137,7 @@ DEVICE void produce(const gemm_params *p, u32 ring, u32 begun, u32 full, u32 emp
     while (walk_to(&walk, p, number, &tile)) {
         const begun_tile begins = describe(p, &tile);
         const u32 tile_row = begins.row, row_begin = (u32)tile.row_begin, row_end = (u32)tile.row_end;
-        const int steps = begins.steps, last_rows = begins.last_rows;
+        const int steps = begins.steps, last_rows = begins.last_rows, last_used = cover(last_rows, SHORT_BOX);
         const int used_rows = cover(tile_rows_inside(&begins), ROW_UNIT);
         const int used_cols = OP == OP_FORWARD ? COLS : cover(tile_cols_inside(p, &begins), COL_UNIT);
         i32 cols_a = OP == OP_FORWARD ? p->K : p->N;
@@ -162,30 +176,33 @@ DEVICE void produce(const gemm_params *p, u32 ring, u32 begun, u32 full, u32 emp
             u32 along = (u32)(s * STEP);
             u32 stage_a = ring + at.slot * STAGE_BYTES, stage_b = stage_a + A_TILE_BYTES;
             u32 barrier = full + 8 * at.slot;
+            /* the same in all lanes, as the compiler then knows: else each arrival is a loop over them */
+            if (OP == OP_DW && CP_ASYNC_LOADS) barrier = shuffle(barrier, 0);
             u32 row_a = OP == OP_DW ? row_begin + along : tile_row;
             u32 row_b = OP == OP_FORWARD ? (u32)tile.col : OP == OP_DX ? along : row_begin + along;
             i32 col_a = OP == OP_DW ? (i32)tile_row : (i32)along;
             i32 col_b = OP == OP_FORWARD ? (i32)along : tile.col;
             int rows_left = s + 1 < steps ? STEP : last_rows; /* in dW, of the reduction */
-            int used_rows_a = OP == OP_DW ? cover(rows_left, SHORT_BOX) : used_rows;
+            int used_rows_a = OP == OP_DW ? (s + 1 < steps ? STEP : last_used) : used_rows;
             int used_rows_b = OP == OP_DX ? STEP : OP == OP_DW ? used_rows_a : used_cols;
             int used_cols_a = OP == OP_DW ? used_rows : STEP,
                 used_cols_b = OP == OP_FORWARD ? STEP : used_cols;
             wait_until_empty(empty, &at);
-            /* warps that gather take turns with TMA, which is a third of a step's work */
-            IN_ONE_THREAD(CP_ASYNC_LOADS ? thread ^ (s % 4 * 32) : thread) {
-                mbarrier_arrive_expect_tx(barrier, (u32)(TMA_A * used_rows_a * used_cols_a * 2 +
-                                                         TMA_B * used_rows_b * used_cols_b * 2));
+            /* TMA is a third of a step's work: warps that gather have a panel each in dW, else take turns */
+            IN_ONE_THREAD(OP == OP_DW ? thread % 32 : CP_ASYNC_LOADS ? thread ^ (s % 4 * 32) : thread) {
+                if (OP != OP_DW || thread < 32)
+                    mbarrier_arrive_expect_tx(barrier, (u32)(TMA_A * used_rows_a * used_cols_a * 2 +
+                                                             TMA_B * used_rows_b * used_cols_b * 2));
 #if TMA_A && OP == OP_DW
                 load_ragged(stage_a, A_TILE_COLS, used_rows_a, used_cols_a, &p->map_a, &p->map_a_short, row_a,
-                            row_end, col_a, barrier);
+                            row_end, col_a, barrier, thread / 32);
 #elif TMA_A
                 load_panels(stage_a, A_TILE_ROWS, A_TILE_COLS, used_rows_a, used_cols_a, &p->map_a,
                             &p->map_a_short, row_a, col_a, 0, 0, barrier);
 #endif
 #if TMA_B && OP == OP_DW
                 load_ragged(stage_b, B_TILE_COLS, used_rows_b, used_cols_b, &p->map_b, &p->map_b_short, row_b,
-                            row_end, col_b, barrier);
+                            row_end, col_b, barrier, thread / 32);
 #elif TMA_B
                 load_panels(stage_b, B_TILE_ROWS, B_TILE_COLS, used_rows_b, used_cols_b, &p->map_b,
                             &p->map_b_short, row_b, col_b, 1, tile.expert, barrier);
@@ -197,19 +214,25 @@ DEVICE void produce(const gemm_params *p, u32 ring, u32 begun, u32 full, u32 emp
                 point_at_rows(p, from_a, next_a, A_TILE_ROWS, thread, A_GATHER, p->a, cols_a, col_a);
                 look_up_rows(p, next_a, A_TILE_ROWS, thread, A_GATHER, row_a + STEP, row_end);
             }
-            copy_rows(stage_a, A_TILE_ROWS, A_TILE_COLS, from_a, thread, used_rows_a,
-                      OP == OP_DW ? rows_left : ROWS, col_a, cols_a, OP == OP_DW ? 0 : STEP * 2);
+            if (OP == OP_DW && rows_left >= STEP && col_a + A_TILE_COLS <= cols_a)
+                copy_whole(stage_a, A_TILE_ROWS, A_TILE_COLS, from_a, thread);
+            else
+                copy_rows(stage_a, A_TILE_ROWS, A_TILE_COLS, from_a, thread, used_rows_a,
+                          OP == OP_DW ? rows_left : ROWS, col_a, cols_a, OP == OP_DW ? 0 : STEP * 2);
 #endif
 #if CP_ASYNC_B
             if (OP != OP_FORWARD && steps > 0) {
                 point_at_rows(p, from_b, next_b, B_TILE_ROWS, thread, B_GATHER, b, p->K, col_b);
                 look_up_rows(p, next_b, B_TILE_ROWS, thread, B_GATHER, row_b + STEP, limit_b);
             }
-            copy_rows(stage_b, B_TILE_ROWS, B_TILE_COLS, from_b, thread, used_rows_b,
-                      OP == OP_FORWARD ? COLS
-                      : OP == OP_DX    ? p->N - (i32)along
-                                       : rows_left,
-                      col_b, p->K, OP == OP_FORWARD ? STEP * 2 : 0);
+            if (OP == OP_DW && rows_left >= STEP && col_b + B_TILE_COLS <= p->K)
+                copy_whole(stage_b, B_TILE_ROWS, B_TILE_COLS, from_b, thread);
+            else
+                copy_rows(stage_b, B_TILE_ROWS, B_TILE_COLS, from_b, thread, used_rows_b,
+                          OP == OP_FORWARD ? COLS
+                          : OP == OP_DX    ? p->N - (i32)along
+                                           : rows_left,
+                          col_b, p->K, OP == OP_FORWARD ? STEP * 2 : 0);
 #endif
 #if CP_ASYNC_LOADS
             cp_async_commit_arrive(barrier);

@@ -103,6 +103,7 @@
 /* Where TMA loads everything one warp of the producer's group is enough, and with STORERS each consumer has another to store for it;
  * else consumers store themselves. */
 #define LOADER_THREADS (CP_ASYNC_LOADS ? GROUP_THREADS : 32)
+#define LOADER_WARPS (LOADER_THREADS / 32)
 #define STORER_THREADS (STORERS ? 32 : GROUP_THREADS)
 /* Where the output's rows are p a consumer's warp has strips of 16 rows to itself, and stores them without waiting for the others. */
 #define STRIPS (!STORERS && TMA_STORE && !Q_IS_ROWS && !SILU)

@@ -24,6 +24,9 @@
 #define ROWS_CUT "cover(tile_rows_inside(&begins) - 63, ROW_UNIT)"
 #define COL_UNITS "(Q_IS_ROWS ? P_SHARE : WIDTH_UNIT)"
 #define ROW_UNITS "(!Q_IS_ROWS ? P_SHARE : OP == OP_DW ? WIDTH_UNIT : SHORT_BOX)"
+#define PANEL_USED "        if (c < used_cols)\n"
+#define OWN_PANEL "i + warp * PANEL_COLS(tile_cols)"
+#define ONE_WARP_EXPECTS "                if (OP != OP_DW || thread < 32)\n"
 #define DRAWN_GATHERED GG_TMA_LOAD_W, 0, GG_TMA_LOAD_X, .short_steps = true
 
 static const row wgmma_rows[] = {
@@ -210,10 +213,23 @@ static const row wgmma_rows[] = {
                "TMA_A * used_rows_a * A_TILE_COLS * 2", GG_DW, DY_X),
     WG_8_WARPS("panels loaded that expect_tx does not count", "loads.h", "        if (c >= cols) break;\n",
                "", GG_DX, DY_W),
-    WG("panels loaded that expect_tx does not count", "wgmma_producer.h", "c < tile_cols && c < used_cols;",
-       "c < tile_cols;", GG_DW, DY_X, .cols = 128),
-    WG_8_WARPS("panels of dy loaded that expect_tx does not count", "wgmma_producer.h",
-               "c < tile_cols && c < used_cols;", "c < tile_cols;", GG_DW, DY_X),
+    WG("panels loaded that expect_tx does not count", "wgmma_producer.h", PANEL_USED, "", GG_DW, DY_X,
+       .cols = 128),
+    WG_8_WARPS("panels of dy loaded that expect_tx does not count", "wgmma_producer.h", PANEL_USED, "", GG_DW,
+               DY_X),
+    WG("panels past the tile loaded by warps that gather", "wgmma_producer.h", PANEL_USED, "", GG_DW,
+       GG_TMA_LOAD_DY, .fusions = GG_PERMUTE_X),
+    WG("each warp that gathers expects the panels of all", "wgmma_producer.h", ONE_WARP_EXPECTS, "", GG_DW,
+       GG_TMA_LOAD_DY, .fusions = GG_PERMUTE_X),
+    WG("each warp that gathers expects the panels of all", "wgmma_producer.h", ONE_WARP_EXPECTS, "", GG_DW,
+       GG_TMA_LOAD_X, .fusions = GG_PERMUTE_Y),
+    WG_8_WARPS("a warp that gathers loads another's panel", "wgmma_producer.h", OWN_PANEL,
+               "i + (warp & 2) * PANEL_COLS(tile_cols)", GG_DW, GG_TMA_LOAD_DY, .short_steps = true,
+               .fusions = GG_PERMUTE_X),
+    WG("whole rows of x copied past the tensor's end", "wgmma_producer.h", " && col_b + B_TILE_COLS <= p->K)",
+       ")", GG_DW, GG_TMA_LOAD_DY, .fusions = GG_PERMUTE_X),
+    WG("whole rows of dy copied past the tensor's end", "wgmma_producer.h",
+       " && col_a + A_TILE_COLS <= cols_a)", ")", GG_DW, GG_TMA_LOAD_X, .fusions = GG_PERMUTE_Y),
     WG("last panel of few columns not loaded", "wgmma_producer.h", COLS_COVERED, COLS_CUT, GG_DX, DY_W,
        .short_steps = true),
     WG("last panel of few columns not loaded", "wgmma_producer.h", COLS_COVERED, COLS_CUT, GG_DW, DY_X,
