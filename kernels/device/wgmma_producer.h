@@ -1,4 +1,4 @@
-/* wgmma_producer.h: the producer warpgroup of a wgmma kernel: keeps the ring full, by TMA (one thread) and by cp.async (all
+/* wgmma_producer.h: the producer warpgroup of a wgmma kernel: keeps the ring full, by TMA (one thread of a warp) and by cp.async (all
  * threads, which can gather rows). */
 #ifndef GG_WGMMA_PRODUCER_H
 #define GG_WGMMA_PRODUCER_H

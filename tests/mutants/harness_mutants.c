@@ -147,6 +147,33 @@ static const mutant table[] = {
      .fault = "the first expert's hash is not looked at",
      .judge = "test_helpers"},
 
+    /* --- what class hostile plants --- */
+    {.name = "plants_no_first_row",
+     HARNESS("hostile.c"),
+     .find = "fill_row(dy, start);",
+     .replace = "(void)start;",
+     .fault = "a step may reduce over the next expert's first row of dy, times zero",
+     .judge = "test_hostile"},
+    {.name = "plants_no_first_weights",
+     HARNESS("hostile.c"),
+     .find = "if (rank == weights) fill_row(w, (size_t)e * (size_t)p->N);",
+     .replace = "(void)weights;",
+     .fault = "a step may reduce over the next expert's first weights, times zero",
+     .judge = "test_hostile"},
+    {.name = "plants_no_last_row_of_x",
+     HARNESS("hostile.c"),
+     .find =
+         "plant_role(x, ONE_INFINITY, row_of(x, p->gemm == GG_GEMM_SECOND ? end : slot / (size_t)p->topk));",
+     .replace = "(void)slot;",
+     .fault = "an expert's last row of x may be added again, times zero",
+     .judge = "test_hostile"},
+    {.name = "plants_no_last_row_of_dy",
+     HARNESS("hostile.c"),
+     .find = "plant_role(dy, ONE_INFINITY, row_of(dy, end));",
+     .replace = "",
+     .fault = "an expert's last row of dy may be added again, times zero",
+     .judge = "test_hostile"},
+
     /* --- a case's life --- */
     {.name = "poison_of_zeros",
      HARNESS("execute.c"),
