@@ -26,6 +26,17 @@ static const gg_problem forward = {
 static const gg_config small = {
     .mainloop = GG_MMA_SYNC, .block_m = 32, .block_n = 32, .block_k = 32, .num_warps = 4, .num_stages = 2};
 
+/* Tiles that each mainloop takes, and each op, with any use of TMA. */
+static inline gg_config tiles_of_64(gg_mainloop mainloop, unsigned tma) {
+    return (gg_config){.mainloop = mainloop,
+                       .block_m = 64,
+                       .block_n = 64,
+                       .block_k = 64,
+                       .num_warps = 4,
+                       .num_stages = 3,
+                       .tma = tma};
+}
+
 static inline gg_status plan(gg_problem p, gg_config c, gg_device d, gg_plan *out, char *reason) {
     return gg_plan_make(&p, &c, &d, out, reason);
 }

@@ -218,12 +218,7 @@ static void test_wgmma_draws_tiles_and_fetches_ahead(void **state) {
     };
     for (gg_mainloop mainloop = 0; mainloop < GG_NUM_MAINLOOPS; mainloop++)
         for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-            const gg_config c = {.mainloop = mainloop,
-                                 .block_m = 64,
-                                 .block_n = 64,
-                                 .block_k = 64,
-                                 .num_warps = 4,
-                                 .num_stages = 3};
+            const gg_config c = tiles_of_64(mainloop, 0);
             gg_problem p = forward;
             gg_plan out;
             char reason[GG_REASON_SIZE];
@@ -261,13 +256,7 @@ static void test_wgmma_stores_by_warps_where_tma_loads(void **state) {
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         gg_problem p = forward;
-        const gg_config c = {.mainloop = GG_WGMMA,
-                             .block_m = 64,
-                             .block_n = 64,
-                             .block_k = 64,
-                             .num_warps = 4,
-                             .num_stages = 3,
-                             .tma = rows[i].tma};
+        const gg_config c = tiles_of_64(GG_WGMMA, rows[i].tma);
         gg_plan out;
         char reason[GG_REASON_SIZE];
         p.op = rows[i].op;

@@ -25,13 +25,8 @@ static void test_copies_need_a_gather(void **state) {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         for (gg_mainloop mainloop = 0; mainloop < GG_NUM_MAINLOOPS; mainloop++) {
             gg_problem p = forward;
-            gg_config c = {.mainloop = mainloop,
-                           .block_m = 64,
-                           .block_n = 64,
-                           .block_k = 64,
-                           .num_warps = 4,
-                           .num_stages = 3,
-                           .copy_rows = true};
+            gg_config c = tiles_of_64(mainloop, 0);
+            c.copy_rows = true;
             gg_plan out;
             char reason[GG_REASON_SIZE];
             p.op = rows[i].op, p.fusions = rows[i].fusions;
@@ -56,13 +51,7 @@ static void test_copied_rows_are_multiplied_plainly(void **state) {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         for (int wgmma = 0; wgmma < 2; wgmma++) {
             gg_problem fused = forward, plain = forward;
-            gg_config c = {.mainloop = wgmma ? GG_WGMMA : GG_MMA_SYNC,
-                           .block_m = 64,
-                           .block_n = 64,
-                           .block_k = 64,
-                           .num_warps = 4,
-                           .num_stages = 3,
-                           .tma = rows[i].tma};
+            gg_config c = tiles_of_64(wgmma ? GG_WGMMA : GG_MMA_SYNC, rows[i].tma);
             gg_plan copied, of_plain;
             char reason[GG_REASON_SIZE];
             plain.op = fused.op = rows[i].op;

@@ -15,6 +15,7 @@
 #include "device/params.h"
 #include "device/moe_params.h"
 #include "patched.h"
+#include "planning.h"
 
 /* Tails of columns and of the reduction; an expert without rows, of more than a tile, of few. N is 2I. */
 static const struct shape {
@@ -308,12 +309,6 @@ static void others_are_refused(void **state) {
         {GG_FUSE_SILU, GG_DX, GG_WGMMA, GG_GEMM_FIRST, 256, GG_TMA_LOAD_W, "in dX"},
         {GG_KEEP_FIRST, GG_FORWARD, GG_WGMMA, GG_GEMM_FIRST, 256, GG_TMA_LOAD_W, "without fuse_silu"},
     };
-    const gg_device device = {.name = "device",
-                              .cc = 90,
-                              .sm_count = 3,
-                              .smem_per_block = 232448,
-                              .smem_per_sm = 233472,
-                              .threads_per_sm = 2048};
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const gg_problem problem = {.op = rows[i].op,
@@ -324,16 +319,10 @@ static void others_are_refused(void **state) {
                                     .K = 64,
                                     .topk = 1,
                                     .T = 64};
-        const gg_config config = {.mainloop = rows[i].mainloop,
-                                  .block_m = 64,
-                                  .block_n = 64,
-                                  .block_k = 64,
-                                  .num_warps = 4,
-                                  .num_stages = 3,
-                                  .tma = rows[i].tma};
+        const gg_config config = tiles_of_64(rows[i].mainloop, rows[i].tma);
         char reason[GG_REASON_SIZE];
-        gg_plan plan;
-        const gg_status status = gg_plan_make(&problem, &config, &device, &plan, reason);
+        gg_plan planned;
+        const gg_status status = gg_plan_make(&problem, &config, &hopper, &planned, reason);
         if (!status == !!rows[i].reason[0] || !strstr(reason, rows[i].reason))
             fail_msg("row %zu: %s, not '%s'", i, reason, rows[i].reason);
     }
