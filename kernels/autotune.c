@@ -181,8 +181,11 @@ gg_config gg_resolve_config(gg_context *context, const gg_problem *problem, bool
     gg_config *known = gg_map_get(&context->tuned, key);
     if (known) return *known;
     gg_config config = gg_default_config(problem, gg_get_device(context), workspace);
+    char reason[GG_REASON_SIZE];
+    gg_plan plan;
     store s;
-    if (problem->E > 0 && !store_open(context, false, &s)) {
+    if (!gg_plan_make(problem, &config, gg_get_device(context), &plan, reason) &&
+        !store_open(context, false, &s)) {
         gg_config best;
         if (find_best(context, &s, problem, workspace, 0, &best)) config = best;
         store_close(&s);

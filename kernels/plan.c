@@ -375,6 +375,12 @@ gg_source gg_plan_source(const gg_plan *plan, bool debug) {
 
 /* --- choosing a config --- */
 
+/* Whether op and sizes are in range: before that nothing is looked up by the one or reckoned with the others. */
+static bool is_possible(const gg_problem *p) {
+    char reason[GG_REASON_SIZE];
+    return check_problem(p, reason) != GG_ERR_ARGUMENT;
+}
+
 /* TMA uses that a problem allows on a device. */
 static unsigned legal_tma(const gg_problem *p, const gg_device *device) {
     const roles *r = &op_roles[p->op];
@@ -435,6 +441,7 @@ static void add_candidate(search *s, gg_config config) {
 size_t gg_candidate_configs(const gg_problem *p, const gg_device *device, bool workspace, gg_config *configs,
                             size_t capacity) {
     search s = {.problem = p, .device = device, .configs = configs, .capacity = capacity};
+    if (!is_possible(p)) return 0;
     const gg_problem plain = without_gathers(p);
     unsigned all = legal_tma(p, device), loads = all & ~(unsigned)GG_TMA_STORE;
     for (size_t i = 0; i < COUNT(search_wgmma); i++) {
@@ -499,6 +506,8 @@ static bool copying_pays(const gg_problem *p) {
 }
 
 gg_config gg_default_config(const gg_problem *p, const gg_device *device, bool workspace) {
+    if (!is_possible(p))
+        return (gg_config){.mainloop = GG_REFERENCE}; /* for gg_plan_make to refuse the problem */
     if (workspace && device->cc == 90 && gg_workspace_bytes(p) && copying_pays(p)) {
         const gg_problem plain = without_gathers(p);
         gg_config copying = gg_default_config(&plain, device, false);

@@ -1,5 +1,7 @@
 /* test_plan.c: the planner: every refusal gives its reason, every legal flag set of the seeds plans, sizes
  * add up. */
+#include <unistd.h>
+
 #include "planning.h"
 
 /* One change to a legal triple per row, and words of the reason it must give. */
@@ -152,6 +154,36 @@ static void test_default_and_candidates_are_legal(void **state) {
                         assert_int_equal(plan(p, configs[i], *devices[d], &out, reason), GG_OK);
                 }
             }
+}
+
+/* Any config is one for gg_plan_make to refuse the problem with; it comes at once, whatever the sizes. */
+static void test_impossible_problems_have_no_candidates(void **state) {
+    (void)state;
+    const gg_op far = (gg_op)5000000; /* behind every table's end */
+    const struct {
+        gg_op op;
+        int32_t E, topk;
+        int64_t T;
+        const char *words;
+    } problems[] = {
+        {GG_FORWARD, 1, 1, INT64_MAX, "T * topk"}, {GG_DX, 1, 1, INT64_MAX, "T * topk"},
+        {GG_DW, 1, 2, INT64_MAX / 2, "T * topk"},  {far, 1, 1, 64, "unknown op"},
+        {GG_FORWARD, 0, 1, 64, "E is 0"},
+    };
+    alarm(60);
+    for (size_t i = 0; i < sizeof problems / sizeof *problems; i++)
+        for (int workspace = 0; workspace < 2; workspace++) {
+            gg_problem p = forward;
+            gg_plan out;
+            gg_config configs[4];
+            char reason[GG_REASON_SIZE];
+            p.op = problems[i].op, p.E = problems[i].E, p.topk = problems[i].topk, p.T = problems[i].T;
+            const gg_config c = gg_default_config(&p, &hopper, workspace);
+            assert_int_equal(plan(p, c, hopper, &out, reason), GG_ERR_ARGUMENT);
+            assert_non_null(strstr(reason, problems[i].words));
+            assert_int_equal(gg_candidate_configs(&p, &hopper, workspace, configs, 4), 0);
+        }
+    alarm(0);
 }
 
 static int ceil_div(int a, int b) { return (a + b - 1) / b; }
@@ -380,6 +412,7 @@ int main(void) {
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_identity_is_free_of_sizes),
         cmocka_unit_test(test_default_and_candidates_are_legal),
+        cmocka_unit_test(test_impossible_problems_have_no_candidates),
         cmocka_unit_test(test_wgmma_asks_for_what_it_uses),
         cmocka_unit_test(test_wgmma_draws_tiles_and_fetches_ahead),
         cmocka_unit_test(test_wgmma_asks_for_weights_by_lines),
