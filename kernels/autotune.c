@@ -62,6 +62,8 @@ static gg_status store_open(gg_context *context, bool writing, store *s) {
     ssize_t size = s->fd >= 0 ? pread(s->fd, s->text, (size_t)info.st_size, 0) : 0;
     if (size < 0) goto fault;
     s->text[size] = 0;
+    /* a machine that lost its power may leave zeros, which would end the text for all lines after them */
+    for (char *zero; (zero = memchr(s->text, 0, (size_t)size));) *zero = '?';
     /* ends a line torn by a kill or a full disk, so that the next is whole */
     if (writing && size > 0 && s->text[size - 1] != '\n' && write(s->fd, "\n", 1) != 1) goto fault;
     return GG_OK;

@@ -263,6 +263,20 @@ static void damaged_lines_count_for_nothing(void **state) {
     tune(*state, problem, LIMIT, 1, false, LIMIT);
 }
 
+/* As a file system leaves them that was cut off: what is written behind them is read all the same. */
+static void zeros_hide_nothing(void **state) {
+    static const char zeros[64];
+    gg_problem other = problem;
+    other.T *= 2;
+    tune(*state, problem, LIMIT, 1, false, LIMIT);
+    FILE *file = fopen(tuned_path(*state), "a");
+    assert_int_equal(fwrite(zeros, 1, sizeof zeros, file), sizeof zeros);
+    assert_int_equal(fclose(file), 0);
+    tune(*state, other, LIMIT, 1, false, LIMIT);
+    assert_same(tune(*state, other, LIMIT, 1, false, 0), nth(*state, 1));
+    assert_same(tune(*state, problem, LIMIT, 1, false, 0), nth(*state, 1));
+}
+
 static void an_unusable_cache_names_the_fix(void **state) {
     char path[96];
     gg_config best;
@@ -410,6 +424,7 @@ int main(void) {
         TEST(a_wider_search_goes_on),
         TEST(what_matters_is_in_the_key),
         TEST(damaged_lines_count_for_nothing),
+        TEST(zeros_hide_nothing),
         TEST(an_unusable_cache_names_the_fix),
         TEST(configs_that_do_not_run_lose),
         TEST(refusals_have_a_reason),
