@@ -372,6 +372,7 @@ gg_status gg_autotune_watched(gg_context *context, const gg_problem *problem, co
         status = gg_fail(context, GG_ERR_MEMORY, "out of memory");
         goto out;
     }
+    gg_forget_configs(context); /* what the file says now, of other processes too, counts from here on */
     if (count == 0 || find_best(context, &file, problem, workspace, count, best)) goto out;
 
     problem_key(context, problem, workspace, key);
@@ -389,7 +390,6 @@ gg_status gg_autotune_watched(gg_context *context, const gg_problem *problem, co
     *best = configs[fastest];
     status = store_append(context, &file, "best", key, s.items[fastest].config, s.items[fastest].digest,
                           s.ms[fastest], count);
-    gg_forget_configs(context);
 out:
     if (measured) *measured = timed;
     store_close(&file);

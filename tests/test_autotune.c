@@ -348,6 +348,23 @@ static void tuned_configs_are_used(void **state) {
     gg_close(context);
 }
 
+/* The search finds the answer of another process, made after this one had looked for it in vain. */
+static void answers_of_others_are_used(void **state) {
+    gg_context *context = fake_context(*state, false);
+    const gg_tensors tensors = fake_tensors();
+    const gg_config usual = gg_default_config(&problem, gg_get_device(context), false);
+    const gg_config favourite = nth_candidate(context, 2);
+    gg_config best;
+    size_t measured;
+    assert_same(gg_resolve_config(context, &problem, false), usual);
+    assert_same(tune(*state, problem, LIMIT, 2, false, LIMIT), favourite);
+    assert_int_equal(gg_autotune(context, &problem, &tensors, LIMIT, &best, &measured), GG_OK);
+    assert_int_equal(measured, 0);
+    assert_same(best, favourite);
+    assert_same(gg_resolve_config(context, &problem, false), favourite);
+    gg_close(context);
+}
+
 /* A problem whose rows are gathered, with room for them where there is any. */
 static gg_problem gathering(void) {
     gg_problem p = problem;
@@ -430,6 +447,7 @@ int main(void) {
         TEST(refusals_have_a_reason),
         TEST(no_rows_need_no_search),
         TEST(tuned_configs_are_used),
+        TEST(answers_of_others_are_used),
         TEST(a_workspace_has_answers_of_its_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
