@@ -477,9 +477,11 @@ gg_status gg_moe_autotune(gg_context *context, const gg_moe_problem *problem, co
     gg_status status;
     const bool with_backward = problem->training && tensors->dx;
     size_t each = 0, all = 0;
+    if (measured) *measured = 0;
     gg_moe_default_configs(problem, gg_get_device(context), best);
     STEP(begin(&b, with_backward));
     if (problem->T == 0) return GG_OK;
+    STEP(check_tensors(&b, false)); /* forward runs in any case */
     STEP(forward(&b));
     if (with_backward) STEP(backward(&b));
     for (int which = 0; which < GG_MOE_NUM_GEMMS; which++)

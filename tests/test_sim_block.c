@@ -239,12 +239,48 @@ static void streams_fork_and_join(void **state) {
         "router dX+s router dW+s second dW+m first dW+m s>m merge@m ");
 }
 
+/* --- tuning --- */
+
+/* Both halves of a block are run to tune it, and what either lacks is named before anything is launched. */
+static void tuning_wants_all_tensors(void **state) {
+    static const _Alignas(16) char tensor[16];
+    void *const there = (void *)(uintptr_t)tensor;
+    const gg_options options = {.backend = "sim"};
+    gg_moe_problem p = mg_block_problem(find_block("qwen3-norm_topk_prob-topk2-E8-T61-H72-I40"),
+                                        MG_BLOCK_BACKWARD, 0, GG_BF16);
+    const gg_moe_tensors all = {.x = there,
+                                .gate = there,
+                                .gate_up = there,
+                                .down = there,
+                                .y = there,
+                                .dy = there,
+                                .dx = there,
+                                .d_gate = there,
+                                .d_gate_up = there,
+                                .d_down = there};
+    gg_moe_tensors t = all;
+    gg_moe_configs configs;
+    gg_context *context;
+    size_t measured = 99;
+    (void)state;
+    assert_int_equal(gg_open(&context, &options), GG_OK);
+    t.y = NULL;
+    assert_int_equal(gg_moe_autotune(context, &p, &t, there, 1, &configs, &measured), GG_ERR_ARGUMENT);
+    assert_string_equal(gg_error(context), "missing tensor 'y'");
+    t = all, t.dy = NULL;
+    assert_int_equal(gg_moe_autotune(context, &p, &t, there, 1, &configs, &measured), GG_ERR_ARGUMENT);
+    assert_string_equal(gg_error(context), "missing tensor 'dy'");
+    p.T = 0, measured = 99;
+    assert_int_equal(gg_moe_autotune(context, &p, &all, there, 1, &configs, &measured), GG_OK);
+    assert_int_equal(measured, 0);
+    gg_close(context);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(kernels_are_right),
-        cmocka_unit_test(kernels_are_compiled_ahead),
-        cmocka_unit_test(steps_are_timed),
-        cmocka_unit_test(streams_fork_and_join),
+        cmocka_unit_test(kernels_are_right),        cmocka_unit_test(kernels_are_compiled_ahead),
+        cmocka_unit_test(steps_are_timed),          cmocka_unit_test(streams_fork_and_join),
+        cmocka_unit_test(tuning_wants_all_tensors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
