@@ -16,8 +16,9 @@ static gg_status check_problem(const gg_moe_problem *p, char reason[GG_REASON_SI
     if (p->E < 1 || p->E > GG_MOE_MAX_E) ARGUMENT("E is %d; a block takes 1 to %d", p->E, GG_MOE_MAX_E);
     if (p->topk < 1 || p->topk > GG_MOE_MAX_TOPK || p->topk > p->E)
         ARGUMENT("topk is %d of %d experts; a block takes 1 to %d", p->topk, p->E, GG_MOE_MAX_TOPK);
-    if (p->T < 0 || p->T > INT32_MAX / p->topk)
-        ARGUMENT("T * topk is %lld x %d; slots are numbered in 32 bits", (long long)p->T, p->topk);
+    if (p->T < 0 || p->T > MOST_ROWS / p->topk)
+        ARGUMENT("T * topk is %lld x %d; 0 to %d slots are numbered in 32 bits", (long long)p->T, p->topk,
+                 MOST_ROWS);
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         int32_t size = sizes[i].size;
         if (size < 0 || size % 8 || (!size && !sizes[i].zero) || size > INT32_MAX / 2)

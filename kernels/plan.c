@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "backend/backend.h"
-#include "device/params.h"
 #include "refuse.h"
 
 enum {
@@ -14,9 +13,7 @@ enum {
     MAX_ACC = 128,              /* accumulators a thread; more spills with 255 registers a thread */
     MAX_BLOCKS_PER_SM = 4,      /* more only adds starts: the kernels are persistent */
     BLOCK_SMEM_RESERVED = 1024, /* what the hardware keeps for itself per block */
-    /* twice as many, with GG_KEEP_FIRST, are coordinates of a ragged map */
-    MOST_ROWS = (INT32_MAX - RAGGED_BACK) / 2,
-    MAX_BOX_ROWS = 256,              /* of a tensor map's box */
+    MAX_BOX_ROWS = 256,         /* of a tensor map's box */
     WEIGHTS_THAT_STAY = 32 << 20,    /* bytes of an expert, of some 50 MiB of L2 that several experts share */
     WGMMA_STEP = 64,                 /* reduction a stage: one 128-byte swizzle span */
     WGMMA_MANY_ROWS = 128,           /* of an expert in dW */

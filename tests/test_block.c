@@ -361,6 +361,7 @@ static void problems_are_refused(void **state) {
     REFUSED("topk is 9 of 8", p.topk = 9);
     REFUSED("topk is 17", p.E = 32, p.topk = 17);
     REFUSED("T * topk", p.T = 1ll << 31);
+    REFUSED("T * topk", p.T = 1ll << 29); /* more rows than its GEMMs take */
     REFUSED("H is 60", p.H = 60);
     REFUSED("I is 0", p.I = 0);
     REFUSED("shared_I is 12", p.shared_I = 12);
