@@ -192,7 +192,8 @@ typedef struct gg_options {
     bool debug;     /* kernels check routing data and trap when it is out of range */
 } gg_options;
 
-/* `options` NULL: all defaults. On failure too *context is made where memory allows, for gg_error alone; gg_close it. */
+/* `options` NULL: all defaults. With the cuda backend every call makes the device's primary context current on the calling
+ * thread and leaves it so, as cudaSetDevice would. On failure too *context is made where memory allows, for gg_error alone; gg_close it. */
 gg_status gg_open(gg_context **context, const gg_options *options);
 void gg_close(gg_context *context);
 const gg_device *gg_get_device(const gg_context *context);
