@@ -428,6 +428,28 @@ static int finish(run *r, gg_status status) {
     return r->failures || r->news.counts[MG_EVENT_UNSTABLE] ? MG_EXIT_FAILED : MG_EXIT_OK;
 }
 
+/* Whether every result that the resumed run has left is of a case that this run selects. */
+static gg_status match_results(run *r) {
+    gg_status status = GG_OK;
+    bool *selected = calloc(r->selection.num_ids, sizeof *selected);
+    if (!selected) {
+        snprintf(r->error, sizeof r->error, "out of memory");
+        return GG_ERR_MEMORY;
+    }
+    for (size_t i = 0; i < r->selection.count; i++) selected[r->selection.indices[i]] = true;
+    for (size_t i = 0; i < mg_resume_count(r->resume) && !status; i++) {
+        mg_result result;
+        status = mg_resume_result(r->resume, i, r->selection.ids, r->selection.num_ids, &result, r->error);
+        if (status || selected[result.index]) continue;
+        snprintf(r->error, sizeof r->error,
+                 "cannot resume '%.200s': it ran '%.200s', which is not selected now (start a new run)",
+                 r->options->resume, r->selection.ids[result.index]);
+        status = GG_ERR_ARGUMENT;
+    }
+    free(selected);
+    return status;
+}
+
 static gg_status open_report(run *r) {
     const mg_report_header header = {.command = r->command,
                                      .arguments = (const char *const *)r->words + 1,
@@ -443,6 +465,7 @@ static gg_status open_report(run *r) {
     if (r->resume) {
         snprintf(r->dir, sizeof r->dir, "%s", r->options->resume);
         gg_status status = mg_resume_matches(r->resume, &header, r->error);
+        if (!status) status = match_results(r); /* before the file is touched */
         return status ? status
                       : mg_report_reopen(&r->report, r->dir, header.golden_dir, mg_resume_size(r->resume),
                                          mg_resume_seen(r->resume), r->error);

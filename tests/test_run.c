@@ -389,6 +389,24 @@ static void test_resume_refuses(void **state) {
     expect_has(w->err, "it is being written (stop the run that writes it)\n");
 }
 
+/* As many cases as before, but others: nothing of the old run is counted, and its file stays as it is. */
+static void test_resume_refuses_other_cases(void **state) {
+    world *w = *state;
+    static char before[1 << 16], after[1 << 16];
+    char shard[32];
+    snprintf(shard, sizeof shard, "--shard=1/%zu", w->count);
+    RUN(w, "-k", SELECTION, shard);
+    assert_int_equal(w->status, 0);
+    read_into(w->report, "results.jsonl", before, sizeof before);
+    snprintf(shard, sizeof shard, "--shard=2/%zu", w->count);
+    resume(w, shard);
+    assert_int_equal(w->status, 3);
+    expect_has(w->err, "which is not selected now (start a new run)\n");
+    assert_int_equal(lines_of(w->err), 1);
+    read_into(w->report, "results.jsonl", after, sizeof after);
+    assert_string_equal(after, before);
+}
+
 static void test_xfail(void **state) {
     world *w = *state;
     char path[128], option[160];
@@ -480,6 +498,7 @@ int main(int argc, char **argv) {
         TEST(test_kill),
         TEST(test_resume),
         TEST(test_resume_refuses),
+        TEST(test_resume_refuses_other_cases),
         TEST(test_xfail),
         TEST(test_full_disk),
         TEST(test_disk_fills),
