@@ -219,14 +219,31 @@ static gg_status new_report(mg_report **out, const char *dir, const char *golden
     return report->fd < 0 ? mg_cannot_write(report->path, error) : GG_OK;
 }
 
+/* Keeps other runs off the file; 0, or why it cannot. Workers of a killed run hold the lock until they are gone, too. */
+static int lock(const mg_report *report) {
+    enum { TRIES = 20, TRY_MS = 100 };
+    for (int tries = 0; flock(report->fd, LOCK_EX | LOCK_NB);) {
+        if (errno != EWOULDBLOCK || ++tries == TRIES) return errno;
+        nanosleep(&(struct timespec){.tv_nsec = TRY_MS * 1000000}, NULL);
+    }
+    return 0;
+}
+
+static gg_status locked(const mg_report *report, const char *what, int code, char error[MG_ERROR_SIZE]) {
+    snprintf(error, MG_ERROR_SIZE, "cannot %s '%.300s': %s (stop the run that writes it)", what, report->path,
+             code == EWOULDBLOCK ? "it is being written" : strerror(code));
+    return GG_ERR_IO;
+}
+
 gg_status mg_report_open(mg_report **out, const char *dir, const mg_report_header *header,
                          char error[MG_ERROR_SIZE]) {
     mg_report *report = NULL;
     gg_status status = make_folders(dir, error);
-    if (!status) status = new_report(&report, dir, header->golden_dir, O_CREAT | O_TRUNC, error);
+    if (!status) status = new_report(&report, dir, header->golden_dir, O_CREAT, error);
+    /* a file that takes no lock does without */
+    if (!status && lock(report) == EWOULDBLOCK) status = locked(report, "write", EWOULDBLOCK, error);
     if (!status) {
-        flock(report->fd,
-              LOCK_EX | LOCK_NB); /* for mg_report_reopen; a file that takes no lock does without */
+        (void)!ftruncate(report->fd, 0); /* a pipe or a device has nothing to cut off */
         status = write_line(report, header_json(header), error);
     }
     if (status) mg_report_close(report);
@@ -236,19 +253,10 @@ gg_status mg_report_open(mg_report **out, const char *dir, const mg_report_heade
 
 gg_status mg_report_reopen(mg_report **out, const char *dir, const char *golden_dir, off_t size, off_t seen,
                            char error[MG_ERROR_SIZE]) {
-    enum { TRIES = 20, TRY_MS = 100 }; /* workers of a killed run hold the lock until they are gone, too */
     mg_report *report = NULL;
     gg_status status = new_report(&report, dir, golden_dir, 0, error);
-    int tries = 0;
-    while (!status && flock(report->fd, LOCK_EX | LOCK_NB)) {
-        if (errno == EWOULDBLOCK && ++tries < TRIES) {
-            nanosleep(&(struct timespec){.tv_nsec = TRY_MS * 1000000}, NULL);
-            continue;
-        }
-        snprintf(error, MG_ERROR_SIZE, "cannot resume '%.300s': %s (stop the run that writes it)",
-                 report->path, errno == EWOULDBLOCK ? "it is being written" : strerror(errno));
-        status = GG_ERR_IO;
-    }
+    int code = status ? 0 : lock(report);
+    if (code) status = locked(report, "resume", code, error);
     struct stat info;
     if (!status && !fstat(report->fd, &info) && info.st_size != seen) {
         snprintf(error, MG_ERROR_SIZE, "cannot resume '%.300s': it has just been written (try again)",
@@ -301,11 +309,14 @@ gg_status mg_report_end(mg_report *report, const mg_report_summary *summary, cha
 }
 
 void mg_report_default_dir(const char *root, char *dir, size_t size) {
-    char now[32];
+    char now[32], ignored[MG_ERROR_SIZE];
     time_t t = time(NULL);
     struct tm local;
     strftime(now, sizeof now, "%Y%m%d-%H%M%S", localtime_r(&t, &local));
+    (void)make_folders(root, ignored); /* mg_report_open says what is wrong */
     snprintf(dir, size, "%s/%s-%.12s", root, now, MG_COMMIT);
+    for (int i = 2; mkdir(dir, 0777) && errno == EEXIST && i < 1000; i++)
+        snprintf(dir, size, "%s/%s-%.12s-%d", root, now, MG_COMMIT, i);
 }
 
 void mg_report_link_latest(const char *root, const char *dir) {

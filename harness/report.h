@@ -31,8 +31,8 @@ typedef struct mg_report_summary {
     double seconds;
 } mg_report_summary;
 
-/* Makes `dir` and starts a new results.jsonl in it. Errors of all functions below read "cannot write '...':
- * ..." and name the fix. */
+/* Makes `dir` and starts a new results.jsonl in it; refuses while another run writes that one. Errors of all
+ * functions below read "cannot write '...': ..." and name the fix. */
 gg_status mg_report_open(mg_report **out, const char *dir, const mg_report_header *header,
                          char error[MG_ERROR_SIZE]);
 /* Goes on with the results.jsonl of an interrupted run, from its first `size` bytes of the `seen`; refuses
@@ -49,7 +49,8 @@ gg_status mg_report_end(mg_report *report, const mg_report_summary *summary, cha
 void mg_report_close(mg_report *report);
 const char *mg_report_path(const mg_report *report); /* of results.jsonl */
 
-/* reports/<local time>-<commit> under `root`, where commit is at most 12 characters of it. */
+/* Makes reports/<local time>-<commit> under `root`, where commit is at most 12 characters of it; with a number
+ * behind it where a run of the same second has that. */
 void mg_report_default_dir(const char *root, char *dir, size_t size);
 /* Points `root`/latest at `dir`; a convenience, so failures are ignored. */
 void mg_report_link_latest(const char *root, const char *dir);

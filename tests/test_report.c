@@ -288,6 +288,18 @@ static void test_full_disk(void **state) {
     assert_int_equal(access("/dev/full", F_OK), 0); /* only what we made is removed */
 }
 
+/* Runs of the same second have folders of their own. */
+static void test_default_dirs(void **state) {
+    const folder *f = *state;
+    char root[80], dirs[8][160];
+    snprintf(root, sizeof root, "%s/new", f->dir);
+    for (size_t i = 0; i < 8; i++) {
+        mg_report_default_dir(root, dirs[i], sizeof dirs[i]);
+        assert_int_equal(strncmp(dirs[i], root, strlen(root)), 0);
+        for (size_t j = 0; j < i; j++) assert_string_not_equal(dirs[i], dirs[j]);
+    }
+}
+
 static void test_unwritable_folder(void **state) {
     const folder *f = *state;
     char error[MG_ERROR_SIZE] = "", path[128], below[160];
@@ -302,9 +314,9 @@ static void test_unwritable_folder(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(test_lines),     TEST(test_invalid_text),      TEST(test_junit), TEST(test_junit_schema),
-        TEST(test_github),    TEST(test_deterministic),     TEST(test_html),  TEST(test_unfinished),
-        TEST(test_full_disk), TEST(test_unwritable_folder),
+        TEST(test_lines),     TEST(test_invalid_text),      TEST(test_junit),        TEST(test_junit_schema),
+        TEST(test_github),    TEST(test_deterministic),     TEST(test_html),         TEST(test_unfinished),
+        TEST(test_full_disk), TEST(test_unwritable_folder), TEST(test_default_dirs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -383,10 +383,18 @@ static void test_resume_refuses(void **state) {
     pid_t pid = spawn(w, (const char *const[]){"-k", SELECTION, NULL});
     await_results(w, 1);
     resume(w, NULL);
-    kill(pid, SIGKILL);
-    assert_int_equal(waitpid(pid, NULL, 0), pid);
     assert_int_equal(w->status, 3);
     expect_has(w->err, "it is being written (stop the run that writes it)\n");
+    bool whole;
+    const size_t done = results_with(w, NULL, &whole);
+    RUN(w, "-k", SELECTION);
+    assert_int_equal(w->status, 3);
+    expect_has(w->err, "error: cannot write '");
+    expect_has(w->err, "it is being written (stop the run that writes it)\n");
+    assert_int_equal(lines_of(w->err), 1);
+    assert_true(results_with(w, NULL, &whole) >= done);
+    kill(pid, SIGKILL);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
 }
 
 /* As many cases as before, but others: nothing of the old run is counted, and its file stays as it is. */
