@@ -1,8 +1,14 @@
 /* main.c: the moegemm command: picks the subcommand. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "commands.h"
+#include "options.h"
 #include "version.h"
 
 static const struct {
@@ -22,7 +28,31 @@ static void usage(FILE *out) {
     fprintf(out, "\n`moegemm COMMAND --help` lists the options of a command\n");
 }
 
-int main(int argc, char **argv) {
+static void on_signal(int signal) { (void)signal; }
+
+/* What every command takes for granted. */
+static void prepare_process(void) {
+    int fd;
+    /* else a file would become a standard stream that was closed, and take what is printed */
+    do fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0) close(fd);
+    /* a write beyond `ulimit -f` fails like any other; by a handler, which children do not inherit */
+    sigaction(SIGXFSZ, &(struct sigaction){.sa_handler = on_signal, .sa_flags = SA_RESTART}, NULL);
+}
+
+/* Output that is lost is no success, unless whoever reads it has read enough. */
+static int end(int code) {
+    errno = ENOSPC; /* for an error that an earlier write met */
+    const bool bad = ferror(stdout);
+    if (!(fflush(stdout) || bad) || code == MG_EXIT_INTERNAL) return code;
+    struct pollfd reader = {.fd = STDOUT_FILENO};
+    if (poll(&reader, 1, 0) == 1 && reader.revents & POLLERR) return code;
+    fprintf(stderr, "moegemm: error: cannot write to standard output: %s (free space)\n", strerror(errno));
+    return MG_EXIT_INTERNAL;
+}
+
+static int dispatch(int argc, char **argv) {
     if (argc < 2) {
         usage(stderr);
         return 4;
@@ -39,4 +69,9 @@ int main(int argc, char **argv) {
         if (!strcmp(argv[1], commands[i].name)) return commands[i].run(argc - 1, argv + 1);
     fprintf(stderr, "moegemm: error: unknown command '%s' (see 'moegemm --help')\n", argv[1]);
     return 4;
+}
+
+int main(int argc, char **argv) {
+    prepare_process();
+    return end(dispatch(argc, argv));
 }

@@ -68,12 +68,16 @@ static void on_signal(int signal) {
     interrupted = 1;
 }
 
-/* The first Ctrl-C ends the run in order, a second one at once. */
+/* As if the write had failed for another reason; by a handler, which compilers do not inherit. */
+static void on_pipe(int signal) { (void)signal; }
+
+/* The first Ctrl-C ends the run in order, a second one at once; a reader that has read enough (`| head`) ends nothing. */
 static void catch_signals(void) {
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
     interrupted = 0;
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGPIPE, &(struct sigaction){.sa_handler = on_pipe, .sa_flags = SA_RESTART}, NULL);
 }
 
 static int fail(const char *message) {

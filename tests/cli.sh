@@ -161,6 +161,25 @@ name="a full disk"
 simulate --junitxml=/dev/full "$one"
 is 3 && err_has "No space left on device" && done_with
 
+name="a limit on the size of files"
+run bash -c 'ulimit -f 1 && "$@"' - "$moegemm" run --backend sim --golden-dir "$golden" --report "$work/limited" --no-ledger "$one"
+is 3 && err_has "cannot write '$work/limited/results.jsonl'" && err_lines 2 && done_with
+
+name="closed standard streams"
+run bash -c '"$@" >&-' - "$moegemm" run --backend sim --golden-dir "$golden" --report "$work/closed" "$one"
+is 0 && { ! grep -v '^{' "$work/closed/results.jsonl" || fail "output in results.jsonl"; } && done_with
+
+name="output that nobody reads to the end"
+run bash -c '"$@" | true; exit ${PIPESTATUS[0]}' - "$moegemm" run --backend sim --golden-dir "$golden" --report "$work/unread" -v "$one"
+is 0 && err_lines 0 && { grep -q '^{"summary"' "$work/unread/results.jsonl" || fail "no summary"; } && done_with
+
+name="output on a full disk"
+for words in "doctor" "run --help" "export $work/unread" "compare $work/unread $work/unread" \
+    "run --backend sim --golden-dir $golden --report $work/unread $one"; do
+    run bash -c '"$@" >/dev/full' - "$moegemm" $words
+    is 3 && err_has "No space left on device" && err_lines 1
+done && done_with
+
 name="an unwritable report folder"
 : >"$work/file"
 run "$moegemm" run --backend sim --report "$work/file/below" "$one"
