@@ -75,19 +75,38 @@ void mg_resume_close(mg_resume *r) {
     free(r);
 }
 
+/* Appends those of `count` words that stand before "--", or after it; whether it is there. */
+static bool add_words(char **out, int *used, char *const *words, size_t count, bool after) {
+    bool seen = false;
+    for (size_t i = 0; i < count; i++) {
+        if (!seen && !strcmp(words[i], "--"))
+            seen = true;
+        else if (seen == after)
+            out[(*used)++] = words[i];
+    }
+    return seen;
+}
+
 char **mg_resume_words(const mg_resume *r, int argc, char **argv, int *count) {
     const json_t *saved = json_object_get(r->header, "arguments");
-    const size_t num_saved = json_array_size(saved);
-    char **words = calloc(num_saved + (size_t)argc + 1, sizeof *words);
-    if (!words) return NULL;
-    words[0] = argv[0];
+    const size_t num_saved = json_array_size(saved), num_new = (size_t)argc - 1;
+    char **words = calloc(num_saved + num_new + 3, sizeof *words), **old = calloc(num_saved + 1, sizeof *old);
+    if (!words || !old) goto out;
     for (size_t i = 0; i < num_saved; i++) {
         const char *word = json_string_value(json_array_get(saved, i));
-        words[1 + i] = (char *)(uintptr_t)(word ? word : ""); /* parsing moves words and changes none */
+        old[i] = (char *)(uintptr_t)(word ? word : ""); /* parsing moves words and changes none */
     }
-    for (int i = 1; i < argc; i++) words[num_saved + (size_t)i] = argv[i];
-    *count = (int)num_saved + argc;
-    return words;
+    *count = 1;
+    words[0] = argv[0];
+    bool ended = add_words(words, count, old, num_saved, false);
+    ended |= add_words(words, count, argv + 1, num_new, false);
+    if (ended) words[(*count)++] = (char *)(uintptr_t) "--";
+    add_words(words, count, old, num_saved, true);
+    add_words(words, count, argv + 1, num_new, true);
+out:
+    free(old);
+    if (!old) free(words);
+    return old ? words : NULL;
 }
 
 gg_status mg_resume_matches(const mg_resume *r, const mg_report_header *now, char error[MG_ERROR_SIZE]) {

@@ -12,8 +12,9 @@ typedef struct mg_resume mg_resume;
 gg_status mg_resume_open(mg_resume **out, const char *dir, char error[MG_ERROR_SIZE]);
 void mg_resume_close(mg_resume *resume);
 
-/* The command line of that run with the words of this one after it, so that these override; its strings belong to
- * `resume` and `argv`, the array to the caller. NULL: out of memory. */
+/* The command line of that run with the words of this one after it, so that these override, and
+ * what stood behind a "--" behind one; its strings belong to `resume` and `argv`, the array to the caller. NULL: out of
+ * memory. */
 char **mg_resume_words(const mg_resume *resume, int argc, char **argv, int *count);
 
 /* Whether the two runs are of the same thing; if not, `error` says what differs. */

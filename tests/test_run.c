@@ -349,6 +349,23 @@ static void test_resume(void **state) {
     assert_int_equal(access(w->log, F_OK), -1);
 }
 
+/* Ids behind a "--" take none of the options that come later for ids. */
+static void test_resume_after_dashes(void **state) {
+    world *w = *state;
+    char id[256];
+    RUN(w, "-k", SELECTION, "--collect-only", "-q");
+    snprintf(id, sizeof id, "%.*s", (int)strcspn(w->out, "\n"), w->out);
+    RUN(w, "--", id);
+    assert_int_equal(w->status, 0);
+    resume(w, "-v");
+    assert_string_equal(w->err, "");
+    assert_int_equal(w->status, 0);
+    expect_last(w, 1, 0, 0);
+    resume(w, "--"); /* one more says nothing new */
+    assert_string_equal(w->err, "");
+    expect_last(w, 1, 0, 0);
+}
+
 static void test_resume_refuses(void **state) {
     world *w = *state;
     char text[1 << 16];
@@ -505,6 +522,7 @@ int main(int argc, char **argv) {
         TEST(test_interrupt),
         TEST(test_kill),
         TEST(test_resume),
+        TEST(test_resume_after_dashes),
         TEST(test_resume_refuses),
         TEST(test_resume_refuses_other_cases),
         TEST(test_xfail),
