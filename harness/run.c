@@ -42,7 +42,7 @@ typedef struct run {
     size_t count, num_skipped;
     mg_outcome *outcomes; /* (num_outcomes) finished */
     size_t num_outcomes, wait_for_gpu;
-    long failures;
+    long failures, old_failures; /* in all; of the run that is resumed */
     int workers;
     double begun;   /* when the program began */
     double running; /* seconds its cases took */
@@ -177,7 +177,9 @@ static bool record(void *user, const mg_result *made) {
     mg_progress_case(&r->progress, id, &result);
     if (!r->lost_report && mg_report_add(r->report, id, &r->cases.items[result.index], &result, r->error))
         r->lost_report = true;
-    if (mg_verdict_bad(result.verdict) && r->failures == r->options->max_failures) r->stopped_early = true;
+    const long failures =
+        r->failures - r->old_failures; /* else a run that -x has stopped goes on to the end */
+    if (mg_verdict_bad(result.verdict) && failures == r->options->max_failures) r->stopped_early = true;
     return !r->stopped_early && !r->lost_report;
 }
 
@@ -191,6 +193,7 @@ static gg_status take_over(run *r, bool *done) {
         done[result.index] = true;
         count(r, r->selection.ids[result.index], &result);
     }
+    r->old_failures = r->failures;
     return GG_OK;
 }
 
@@ -423,7 +426,7 @@ static int finish(run *r, gg_status status) {
                               .wait_for_gpu = r->wait_for_gpu,
                               .running_seconds = r->running,
                               .news = &r->news,
-                              .stopped_after = r->stopped_early ? r->failures : 0};
+                              .stopped_after = r->stopped_early ? r->failures - r->old_failures : 0};
     if (r->options->github && mg_report_github(mg_report_path(r->report), r->progress.out, r->error))
         fail(r->error);
     mg_summary_print(&r->progress, &ending);

@@ -349,6 +349,20 @@ static void test_resume(void **state) {
     assert_int_equal(access(w->log, F_OK), -1);
 }
 
+/* A run that -x has stopped stops again at the next failure. */
+static void test_resume_first_failure(void **state) {
+    world *w = *state;
+    setenv("FAKE_FAIL", "forward", 1);
+    RUN(w, "-k", SELECTION, "-x");
+    expect_last(w, 0, 1, 0);
+    resume(w, NULL);
+    assert_int_equal(w->status, 1);
+    expect_last(w, 0, 2, 0);
+    expect_has(w->out, "stopping after 1 failure");
+    resume(w, "--maxfail=0");
+    expect_last(w, 0, w->count, 0);
+}
+
 /* Ids behind a "--" take none of the options that come later for ids. */
 static void test_resume_after_dashes(void **state) {
     world *w = *state;
@@ -522,6 +536,7 @@ int main(int argc, char **argv) {
         TEST(test_interrupt),
         TEST(test_kill),
         TEST(test_resume),
+        TEST(test_resume_first_failure),
         TEST(test_resume_after_dashes),
         TEST(test_resume_refuses),
         TEST(test_resume_refuses_other_cases),
