@@ -6,6 +6,7 @@
 #include "arguments.h"
 #include "commands.h"
 #include "options.h"
+#include "report_internal.h"
 #include "runset.h"
 
 static void put_text(FILE *out, const char *text) {
@@ -68,6 +69,7 @@ int mg_export_main(int argc, char **argv) {
     gg_status status = mg_runset_load(&set, count ? argv[1] : "reports/latest", error);
     if (status) goto out;
     bool standard = !strcmp(path, "-");
+    if (!standard && (status = mg_spare_results(path, error))) goto out;
     FILE *out = standard ? stdout : fopen(path, "we");
     if (!out) {
         status = cannot_write(path, error);

@@ -350,9 +350,26 @@ json_t *mg_line_next(FILE *in, mg_line *kind) {
     return value;
 }
 
+gg_status mg_spare_results(const char *path, char error[MG_ERROR_SIZE]) {
+    struct stat info;
+    char *line = NULL;
+    size_t capacity = 0;
+    FILE *in = stat(path, &info) || !S_ISREG(info.st_mode) ? NULL : fopen(path, "re");
+    json_t *first = in && getline(&line, &capacity, in) > 0 ? json_loads(line, 0, NULL) : NULL;
+    const bool results = json_object_get(first, "schema");
+    if (results)
+        snprintf(error, MG_ERROR_SIZE, "cannot write '%.300s': a run's results are in it (name another file)",
+                 path);
+    json_decref(first);
+    free(line);
+    if (in) fclose(in);
+    return results ? GG_ERR_IO : GG_OK;
+}
+
 gg_status mg_convert_open(const char *results_path, const char *path, FILE **in, FILE **out,
                           char error[MG_ERROR_SIZE]) {
     *out = NULL;
+    if (mg_spare_results(path, error)) return GG_ERR_IO;
     if (!(*in = fopen(results_path, "re"))) {
         snprintf(error, MG_ERROR_SIZE, "cannot read '%.300s': %s", results_path, strerror(errno));
         return GG_ERR_IO;

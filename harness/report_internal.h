@@ -26,6 +26,9 @@ gg_status mg_report_add_json(mg_report *report, json_t *value, char error[MG_ERR
 /* "cannot write 'PATH': REASON (fix)" from errno; returns GG_ERR_IO. */
 gg_status mg_cannot_write(const char *path, char error[MG_ERROR_SIZE]);
 
+/* An error where writing `path` would be the end of a run's results. */
+gg_status mg_spare_results(const char *path, char error[MG_ERROR_SIZE]);
+
 /* Opens `results_path` for reading and `path` for writing, and closes them, with an error if either failed. A
  * file that could not be written whole is removed. */
 gg_status mg_convert_open(const char *results_path, const char *path, FILE **in, FILE **out,

@@ -232,11 +232,30 @@ static void test_export(void **state) {
     assert_output(f, "cannot write '/dev/full': No space left on device (free space or pass -o FILE)");
 }
 
+/* No page and no table takes the place of results. */
+static void test_spares_results(void **state) {
+    folder *f = *state;
+    static const made one[] = {{"id", "failed", "1", "k", 2.5, 1}};
+    write_run(f->a, "gpu", one, 1);
+    write_run(f->b, "gpu", one, 1);
+    char *wanted = read_file(f->a), *found;
+    assert_int_equal(COMMAND(f, mg_export_main, "export", f->a, "-o", f->a), MG_EXIT_INTERNAL);
+    assert_output(f, "a.jsonl': a run's results are in it (name another file)");
+    assert_int_equal(COMMAND(f, mg_compare_main, "compare", f->a, f->b, "--html", f->a), MG_EXIT_INTERNAL);
+    assert_int_equal(COMMAND(f, mg_report_main, "report", f->b, "-o", f->a), MG_EXIT_INTERNAL);
+    assert_int_equal(COMMAND(f, mg_report_main, "report", f->b, "--junitxml", f->a), MG_EXIT_INTERNAL);
+    assert_output(f, "a.jsonl': a run's results are in it (name another file)");
+    found = read_file(f->a);
+    assert_string_equal(found, wanted);
+    free(found);
+    free(wanted);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(test_kinds), TEST(test_other_device), TEST(test_twice),
-        TEST(test_gate),  TEST(test_usage),        TEST(test_export),
+        TEST(test_kinds), TEST(test_other_device), TEST(test_twice),          TEST(test_gate),
+        TEST(test_usage), TEST(test_export),       TEST(test_spares_results),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
