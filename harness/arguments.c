@@ -52,6 +52,7 @@ int mg_arguments_read(const mg_arguments *a, int argc, char **argv) {
             *a->table[row].text = a->table[row].name;
         } else if (equals || i + 1 < argc) {
             *a->table[row].text = equals ? equals + 1 : argv[++i];
+            if (!**a->table[row].text) return fail_on(a, "empty value for", a->table[row].name);
         } else {
             return fail_on(a, "no value for", word);
         }

@@ -48,8 +48,8 @@ static int64_t newest(mg_history *history) {
     return id;
 }
 
-static int show_history(const char *root, const char *file, const char *page, const char *days) {
-    char path[GG_PATH_SIZE], target[GG_PATH_SIZE], error[MG_ERROR_SIZE], *rest = NULL;
+static int show_history(const char *root, const char *file, const char *page, const double *days) {
+    char path[GG_PATH_SIZE], target[GG_PATH_SIZE], error[MG_ERROR_SIZE];
     mg_history history;
     mg_newspaper news = {0};
     size_t count = 0;
@@ -62,12 +62,7 @@ static int show_history(const char *root, const char *file, const char *page, co
     if (mg_history_import(&history, root, &count, error)) goto out;
     if (count) printf("took in %zu run%s from '%s'\n", count, count == 1 ? "" : "s", root);
     if (days) {
-        double limit = strtod(days, &rest);
-        if (*rest || !(limit >= 0)) {
-            snprintf(error, sizeof error, "bad value '%.50s' for --prune: expected days", days);
-            goto out;
-        }
-        if (mg_history_prune(&history, limit, &count, error)) goto out;
+        if (mg_history_prune(&history, *days, &count, error)) goto out;
         printf("forgot %zu run%s\n", count, count == 1 ? "" : "s");
     }
     if (mg_history_page(&history, target, error)) goto out;
@@ -84,7 +79,7 @@ out:
 }
 
 int mg_report_main(int argc, char **argv) {
-    const char *out = NULL, *root = "reports", *history = NULL, *days = NULL, *junit = NULL;
+    const char *out = NULL, *root = NULL, *history = NULL, *days = NULL, *junit = NULL;
     const mg_argument table[] = {{"-o", "FILE", "the page to write (beside the results)", &out},
                                  {"--junitxml", "FILE", "of a run: JUnit XML as well", &junit},
                                  {"--root", "DIR", "history: where the runs' folders are (reports)", &root},
@@ -96,11 +91,21 @@ int mg_report_main(int argc, char **argv) {
         "`report history` leaves status 1 when the newest run has other bits than an earlier\n"
         "one from the same kernel.",
         table, sizeof table / sizeof *table};
-    char results[GG_PATH_SIZE + 16], page[GG_PATH_SIZE + 32], error[MG_ERROR_SIZE];
+    char results[GG_PATH_SIZE + 16], page[GG_PATH_SIZE + 32], error[MG_ERROR_SIZE], *rest = NULL;
     int count = mg_arguments_read(&arguments, argc, argv);
     if (count < 0) return mg_arguments_status(count);
     if (count > 1) return mg_arguments_fail(&arguments, "one run is shown at a time");
-    if (count && !strcmp(argv[1], "history")) return show_history(root, history, out, days);
+    const double limit = days ? strtod(days, &rest) : 0;
+    if (days && (*rest || !(limit >= 0))) {
+        snprintf(error, sizeof error, "bad value '%.50s' for --prune: expected days", days);
+        return mg_arguments_fail(&arguments, error);
+    }
+    const bool all = count && !strcmp(argv[1], "history");
+    if (!all && (root || history || days))
+        return mg_arguments_fail(&arguments, "--root, --history and --prune belong to 'report history'");
+    if (all && junit)
+        return mg_arguments_fail(&arguments, "--junitxml belongs to one run, not to the history");
+    if (all) return show_history(root ? root : "reports", history, out, days ? &limit : NULL);
     mg_results_path(count ? argv[1] : "reports/latest", results, sizeof results);
     const char *slash = strrchr(results, '/');
     snprintf(page, sizeof page, "%.*sreport.html", slash ? (int)(slash + 1 - results) : 0, results);

@@ -216,6 +216,23 @@ static void test_usage(void **state) {
     assert_int_equal(COMMAND(f, mg_compare_main, "compare", "--help"), MG_EXIT_OK);
 }
 
+/* An empty $DAYS is no reason to forget every run. */
+static void test_report_usage(void **state) {
+    folder *f = *state;
+    static const made one[] = {{"id", "failed", "1", "k", 2.5, 1}};
+    write_run(f->a, "gpu", one, 1);
+    assert_int_equal(COMMAND(f, mg_report_main, "report", "history", "--prune="), MG_EXIT_USAGE);
+    assert_output(f, "empty value for '--prune'");
+    assert_int_equal(COMMAND(f, mg_report_main, "report", "history", "--root", ""), MG_EXIT_USAGE);
+    assert_output(f, "empty value for '--root'");
+    assert_int_equal(COMMAND(f, mg_report_main, "report", "history", "--prune", "30d"), MG_EXIT_USAGE);
+    assert_output(f, "bad value '30d' for --prune: expected days");
+    assert_int_equal(COMMAND(f, mg_report_main, "report", f->a, "--prune", "30"), MG_EXIT_USAGE);
+    assert_output(f, "--root, --history and --prune belong to 'report history'");
+    assert_int_equal(COMMAND(f, mg_report_main, "report", "history", "--junitxml", f->out), MG_EXIT_USAGE);
+    assert_output(f, "--junitxml belongs to one run, not to the history");
+}
+
 static void test_export(void **state) {
     folder *f = *state;
     static const made one[] = {{"an,id", "failed", "1", "k", 2.5, 1}};
@@ -255,7 +272,7 @@ int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(test_kinds), TEST(test_other_device), TEST(test_twice),          TEST(test_gate),
-        TEST(test_usage), TEST(test_export),       TEST(test_spares_results),
+        TEST(test_usage), TEST(test_export),       TEST(test_spares_results), TEST(test_report_usage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
