@@ -91,7 +91,11 @@ char **mg_resume_words(const mg_resume *r, int argc, char **argv, int *count) {
     const json_t *saved = json_object_get(r->header, "arguments");
     const size_t num_saved = json_array_size(saved), num_new = (size_t)argc - 1;
     char **words = calloc(num_saved + num_new + 3, sizeof *words), **old = calloc(num_saved + 1, sizeof *old);
-    if (!words || !old) goto out;
+    if (!words || !old) {
+        free(words);
+        words = NULL;
+        goto out;
+    }
     for (size_t i = 0; i < num_saved; i++) {
         const char *word = json_string_value(json_array_get(saved, i));
         old[i] = (char *)(uintptr_t)(word ? word : ""); /* parsing moves words and changes none */
@@ -105,8 +109,7 @@ char **mg_resume_words(const mg_resume *r, int argc, char **argv, int *count) {
     add_words(words, count, argv + 1, num_new, true);
 out:
     free(old);
-    if (!old) free(words);
-    return old ? words : NULL;
+    return words;
 }
 
 gg_status mg_resume_matches(const mg_resume *r, const mg_report_header *now, char error[MG_ERROR_SIZE]) {
