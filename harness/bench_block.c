@@ -6,6 +6,7 @@
 #include "commands.h"
 #include "options.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -272,6 +273,19 @@ static void print(const mg_bench_block_times *t) {
     if (t->num_steps) printf("  %-26s %10.1f us, each alone with a warm L2\n", "sum", sum);
 }
 
+/* The number of an option; false, with the error told, when it is none from `least` to `most`. */
+static bool take_number(const mg_arguments *arguments, const char *option, const char *text, long least,
+                        long most, long *out) {
+    char *end, error[128];
+    errno = 0;
+    *out = strtol(text, &end, 10);
+    if (end != text && !*end && !errno && *out >= least && *out <= most) return true;
+    snprintf(error, sizeof error, "bad number '%.40s' for %s: expected %ld to %ld", text, option, least,
+             most);
+    mg_arguments_fail(arguments, error);
+    return false;
+}
+
 int mg_block_main(int argc, char **argv) {
     const char *model = "qwen3", *mode = "forward", *seqlen = "1024", *dtype = "bf16", *limit = "0",
                *repeat = "30", *backend = NULL, *permute_x = NULL, *permute_y = NULL, *mul_post = NULL,
@@ -306,16 +320,21 @@ int mg_block_main(int argc, char **argv) {
     int read = mg_arguments_read(&arguments, argc, argv);
     if (read < 0) return mg_arguments_status(read);
     if (read > 0) return mg_arguments_fail(&arguments, "block takes options alone");
+    long tokens, candidates, timings;
+    if (!take_number(&arguments, "--seqlen", seqlen, 1, 1 << 20, &tokens) ||
+        !take_number(&arguments, "--limit", limit, 0, 100000, &candidates) ||
+        !take_number(&arguments, "--repeat", repeat, 1, 10000, &timings))
+        return MG_EXIT_USAGE;
     mg_bench_block_options o = {.model = model,
                                 .mode = MG_NUM_BLOCK_MODES,
-                                .T = atoll(seqlen),
+                                .T = tokens,
                                 .dtype = strcmp(dtype, "fp16") ? GG_BF16 : GG_FP16,
                                 .autotune = autotune,
                                 .overlap = overlap,
                                 .no_fuse_silu = no_fuse_silu,
                                 .in_turn = in_turn,
-                                .limit = (size_t)atoll(limit),
-                                .repeat = atoi(repeat),
+                                .limit = (size_t)candidates,
+                                .repeat = (int)timings,
                                 .backend = backend};
     for (int i = 0; i < MG_NUM_BLOCK_MODES; i++)
         if (!strcmp(mode, modes[i])) o.mode = i;
@@ -323,14 +342,16 @@ int mg_block_main(int argc, char **argv) {
         (permute_x ? GG_PERMUTE_X : 0) | (permute_y ? GG_PERMUTE_Y : 0) | (mul_post ? GG_FUSE_MUL_POST : 0);
     if (o.mode == MG_NUM_BLOCK_MODES)
         return mg_arguments_fail(&arguments, "--mode is forward, inference or backward");
-    if (o.T < 1 || o.T > 1 << 20) return mg_arguments_fail(&arguments, "--seqlen is 1 to 1048576");
-    if (o.repeat < 1 || o.repeat > 10000) return mg_arguments_fail(&arguments, "--repeat is 1 to 10000");
+    if (backend && strcmp(backend, "cuda") && strcmp(backend, "sim"))
+        return mg_arguments_fail(&arguments, "--backend is cuda or sim");
     if (strcmp(dtype, "fp16") && strcmp(dtype, "bf16"))
         return mg_arguments_fail(&arguments, "--dtype is bf16 or fp16");
     mg_bench_block_times times;
-    if (mg_bench_block(&o, &times, error)) {
+    gg_status status = mg_bench_block(&o, &times, error);
+    if (status == GG_ERR_ARGUMENT) return mg_arguments_fail(&arguments, error);
+    if (status) {
         fprintf(stderr, "moegemm: error: %s\n", error);
-        return 1;
+        return MG_EXIT_INTERNAL;
     }
     printf("%s %s T%lld %s%s%s%s%s%s%s%s\n", model, mode, (long long)o.T, dtype,
            permute_x ? " permute_x" : "", permute_y ? " permute_y" : "", mul_post ? " fuse_mul_post" : "",

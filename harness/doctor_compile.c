@@ -255,6 +255,7 @@ int mg_doctor_compile(const char *archs, bool every, const char *cache_dir) {
     const size_t count = sizeof generations / sizeof *generations;
     int worst = MG_EXIT_OK;
     char error[MG_ERROR_SIZE];
+    if (archs && !*archs) return mg_doctor_fail("empty value for '--arch'");
     for (const char *at = archs ? archs : ""; *at; at += strspn(at, ",")) {
         char name[sizeof((gg_target *)0)->arch];
         size_t i = 0, length = strcspn(at, ",");

@@ -111,6 +111,23 @@ name="a benchmark's wrong argument"
 run "$moegemm" bench --model gpt
 is 4 && err_has "unknown word 'gpt' for --model: expected qwen3, llama4" && err_lines 2 && done_with
 
+name="a block's wrong arguments"
+while read -r words; do
+    run "$moegemm" block $words
+    is 4 && err_has "ERROR: " && err_lines 2
+done <<'END' && done_with
+--seqlen 12abc
+--seqlen 99999999999999999999999
+--limit -5
+--repeat x
+--model gpt
+--backend tpu
+END
+
+name="a list of no architectures"
+run "$moegemm" doctor --compile --arch ""
+is 4 && err_has "empty value for '--arch'" && err_lines 1 && done_with
+
 name="a benchmark on made-up libraries of a GPU"
 run env LD_LIBRARY_PATH="$subjects/../fakes" "$moegemm" bench --table --gemm 1 --json --cache-dir "$work/fakes"
 is 0 && { [ "$(grep -c '^{"type":"bench"' "$work/out")" = 12 ] || fail "not 12 lines"; } && out_has '"goal_us":' && err_lines 0 && done_with
