@@ -100,7 +100,7 @@ static bool store_seed(mg_options *o, const option *row, const char *value, char
     char *end;
     errno = 0;
     o->execute.user_seed = strtoull(value, &end, 0); /* decimal or 0x... */
-    if (end != value && !*end && !errno && *value != '-') return true;
+    if (*value >= '0' && *value <= '9' && !*end && !errno) return true;
     return refuse(error, "bad value '%s' for %s: expected a whole number of at most 64 bits", value,
                   row->name);
 }
@@ -127,9 +127,11 @@ static bool store_check(mg_options *o, const option *row, const char *value, cha
 static bool store_sim_seed(mg_options *o, const option *row, const char *value, char error[MG_ERROR_SIZE]) {
     char *end;
     (void)o;
+    errno = 0;
     strtoull(value, &end, 0);
-    if (end != value && !*end && *value != '-') return !setenv("MOEGEMM_SIM_SEED", value, 1);
-    return refuse(error, "bad value '%s' for %s: expected a whole number", value, row->name);
+    if (*value >= '0' && *value <= '9' && !*end && !errno) return !setenv("MOEGEMM_SIM_SEED", value, 1);
+    return refuse(error, "bad value '%s' for %s: expected a whole number of at most 64 bits", value,
+                  row->name);
 }
 
 /* The mask of every perturbation but none, or of those named. */

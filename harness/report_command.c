@@ -8,6 +8,7 @@
 #include "history.h"
 #include "options.h"
 #include "report.h"
+#include "runset.h"
 
 enum { MAX_LISTED = 20 };
 
@@ -107,6 +108,9 @@ int mg_report_main(int argc, char **argv) {
         return mg_arguments_fail(&arguments, "--junitxml belongs to one run, not to the history");
     if (all) return show_history(root ? root : "reports", history, out, days ? &limit : NULL);
     mg_results_path(count ? argv[1] : "reports/latest", results, sizeof results);
+    mg_runset set; /* a page of a file that is no run's would be empty */
+    if (mg_runset_load(&set, results, error)) return fail(error);
+    mg_runset_free(&set);
     const char *slash = strrchr(results, '/');
     snprintf(page, sizeof page, "%.*sreport.html", slash ? (int)(slash + 1 - results) : 0, results);
     if (mg_report_html(results, out ? out : page, error)) return fail(error);

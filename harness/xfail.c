@@ -35,6 +35,11 @@ static char *read_table(const char *path, char error[MG_ERROR_SIZE]) {
         return NULL;
     }
     if (getdelim(&text, &capacity, 0, in) < 0 && text) text[0] = 0; /* an empty file */
+    if (ferror(in)) {
+        snprintf(error, MG_ERROR_SIZE, "cannot read '%.300s': %s (--xfail)", path, strerror(errno));
+        free(text);
+        text = NULL;
+    }
     fclose(in);
     return text;
 }

@@ -124,6 +124,17 @@ done <<'END' && done_with
 --backend tpu
 END
 
+name="words of the simulator's environment"
+run env MOEGEMM_SIM_CHECK=rase "$moegemm" run --backend sim --golden-dir "$golden" --report "$work/rase" "$one"
+is 3 && err_has "bad value 'rase' of MOEGEMM_SIM_CHECK: choose race or unset it"
+run env MOEGEMM_SIM_SEED=1e3 "$moegemm" run --backend sim --golden-dir "$golden" --report "$work/rase" "$one"
+is 3 && err_has "bad value '1e3' of MOEGEMM_SIM_SEED" && done_with
+
+name="a page of no run"
+echo hello >"$work/hello"
+run "$moegemm" report "$work/hello"
+is 3 && err_has "no results in '$work/hello'" && err_lines 1 && { [ ! -e "$work/report.html" ] || fail "a page"; } && done_with
+
 name="a list of no architectures"
 run "$moegemm" doctor --compile --arch ""
 is 4 && err_has "empty value for '--arch'" && err_lines 1 && done_with

@@ -87,6 +87,8 @@ static void test_mistakes(void **state) {
     mg_xfail *x;
     assert_int_equal(mg_xfail_open(&x, "/nowhere/t", "sim", error), GG_ERR_IO);
     assert_string_equal(error, "cannot read '/nowhere/t': No such file or directory (--xfail)");
+    assert_int_equal(mg_xfail_open(&x, "/tmp", "sim", error), GG_ERR_IO); /* opens, but cannot be read */
+    assert_string_equal(error, "cannot read '/tmp': Is a directory (--xfail)");
 }
 
 /* What is shipped holds nothing unknown, and an empty file nothing at all. */

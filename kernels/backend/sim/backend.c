@@ -3,6 +3,7 @@
 #include "race.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,18 +58,37 @@ static void sim_close(gg_backend *backend) {
     free(self);
 }
 
+/* What the environment asks for; a word that is none of ours would be a check that never ran. */
+static gg_status read_environment(uint64_t *seed, bool *race, char error[GG_ERROR_SIZE]) {
+    const char *number = getenv("MOEGEMM_SIM_SEED"), *check = getenv("MOEGEMM_SIM_CHECK");
+    char *end = NULL;
+    errno = 0;
+    *seed = number ? strtoull(number, &end, 0) : 0;
+    *race = check && !strcmp(check, "race");
+    if (number && (*number < '0' || *number > '9' || *end || errno)) {
+        snprintf(error, GG_ERROR_SIZE,
+                 "bad value '%.40s' of MOEGEMM_SIM_SEED: expected a number of at most 64 bits", number);
+        return GG_ERR_ARGUMENT;
+    }
+    if (!check || !*check || *race) return GG_OK;
+    snprintf(error, GG_ERROR_SIZE, "bad value '%.40s' of MOEGEMM_SIM_CHECK: choose race or unset it", check);
+    return GG_ERR_ARGUMENT;
+}
+
 static gg_status sim_open(gg_backend **out, int device, char error[GG_ERROR_SIZE]) {
+    uint64_t seed;
+    bool race;
     *out = NULL;
     if (device != 0) {
         snprintf(error, GG_ERROR_SIZE, "no device %d: the simulator has device 0 only", device);
         return GG_ERR_NO_DEVICE;
     }
+    gg_status status = read_environment(&seed, &race, error);
+    if (status) return status;
     sim_backend *self = calloc(1, sizeof *self);
     if (!self) goto no_memory;
     self->base.ops = &gg_sim_backend;
     gg_sim_device *sim = &self->sim;
-    const char *seed = getenv("MOEGEMM_SIM_SEED");
-    const char *check = getenv("MOEGEMM_SIM_CHECK");
     sim->error = self->base.error;
     sim->page_bytes = (size_t)sysconf(_SC_PAGESIZE);
     sim->signal_stack = mmap(NULL, GG_SIM_SIGNAL_STACK_BYTES, PROT_READ | PROT_WRITE,
@@ -77,8 +97,8 @@ static gg_status sim_open(gg_backend **out, int device, char error[GG_ERROR_SIZE
         sim->signal_stack = NULL;
         goto no_memory;
     }
-    sim->options.seed = seed ? strtoull(seed, NULL, 0) : 0;
-    sim->options.race = check && !strcmp(check, "race");
+    sim->options.seed = seed;
+    sim->options.race = race;
     if (sim->options.race && !(sim->checker = gg_sim_checker_new())) goto no_memory;
     if (!(sim->blocks[0] = gg_sim_block_new(sim))) goto no_memory;
 
