@@ -1,7 +1,9 @@
 /* arguments.c: reads the command lines of the small subcommands. */
 #include "arguments.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "options.h"
@@ -61,3 +63,10 @@ int mg_arguments_read(const mg_arguments *a, int argc, char **argv) {
 }
 
 int mg_arguments_status(int read) { return read == HELPED ? MG_EXIT_OK : MG_EXIT_USAGE; }
+
+bool mg_argument_number(const char *text, long long least, long long most, long long *out) {
+    char *end;
+    errno = 0;
+    *out = strtoll(text, &end, 10);
+    return end != text && !*end && !errno && *out >= least && *out <= most;
+}

@@ -23,5 +23,7 @@ int mg_arguments_read(const mg_arguments *arguments, int argc, char **argv);
 int mg_arguments_status(int read);
 /* Prints "ERROR: ..." and the usage; returns MG_EXIT_USAGE. */
 int mg_arguments_fail(const mg_arguments *arguments, const char *error);
+/* Whether `text` is a whole number from `least` to `most`, which then is in *out. */
+bool mg_argument_number(const char *text, long long least, long long most, long long *out);
 
 #endif

@@ -6,7 +6,6 @@
 #include "commands.h"
 #include "options.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -274,13 +273,11 @@ static void print(const mg_bench_block_times *t) {
 }
 
 /* The number of an option; false, with the error told, when it is none from `least` to `most`. */
-static bool take_number(const mg_arguments *arguments, const char *option, const char *text, long least,
-                        long most, long *out) {
-    char *end, error[128];
-    errno = 0;
-    *out = strtol(text, &end, 10);
-    if (end != text && !*end && !errno && *out >= least && *out <= most) return true;
-    snprintf(error, sizeof error, "bad number '%.40s' for %s: expected %ld to %ld", text, option, least,
+static bool take_number(const mg_arguments *arguments, const char *option, const char *text, long long least,
+                        long long most, long long *out) {
+    char error[128];
+    if (mg_argument_number(text, least, most, out)) return true;
+    snprintf(error, sizeof error, "bad number '%.40s' for %s: expected %lld to %lld", text, option, least,
              most);
     mg_arguments_fail(arguments, error);
     return false;
@@ -320,7 +317,7 @@ int mg_block_main(int argc, char **argv) {
     int read = mg_arguments_read(&arguments, argc, argv);
     if (read < 0) return mg_arguments_status(read);
     if (read > 0) return mg_arguments_fail(&arguments, "block takes options alone");
-    long tokens, candidates, timings;
+    long long tokens, candidates, timings;
     if (!take_number(&arguments, "--seqlen", seqlen, 1, 1 << 20, &tokens) ||
         !take_number(&arguments, "--limit", limit, 0, 100000, &candidates) ||
         !take_number(&arguments, "--repeat", repeat, 1, 10000, &timings))

@@ -36,9 +36,8 @@ typedef struct numbers {
 
 static bool take_number(void *out, const char *word) {
     numbers *n = out;
-    char *end;
-    const long long value = strtoll(word, &end, 10);
-    if (!*word || *end || value < n->least || value > n->most || n->count == LIST_MOST) return false;
+    long long value;
+    if (!mg_argument_number(word, n->least, n->most, &value) || n->count == LIST_MOST) return false;
     n->items[n->count++] = value;
     return true;
 }

@@ -96,13 +96,18 @@ static bool store_double(mg_options *o, const option *row, const char *value, ch
     return true;
 }
 
-static bool store_seed(mg_options *o, const option *row, const char *value, char error[MG_ERROR_SIZE]) {
+/* Decimal or 0x...; no sign, which strtoull would take. */
+static bool read_seed(const option *row, const char *value, uint64_t *out, char error[MG_ERROR_SIZE]) {
     char *end;
     errno = 0;
-    o->execute.user_seed = strtoull(value, &end, 0); /* decimal or 0x... */
+    *out = strtoull(value, &end, 0);
     if (*value >= '0' && *value <= '9' && !*end && !errno) return true;
     return refuse(error, "bad value '%s' for %s: expected a whole number of at most 64 bits", value,
                   row->name);
+}
+
+static bool store_seed(mg_options *o, const option *row, const char *value, char error[MG_ERROR_SIZE]) {
+    return read_seed(row, value, &o->execute.user_seed, error);
 }
 
 static bool store_workers(mg_options *o, const option *row, const char *value, char error[MG_ERROR_SIZE]) {
@@ -125,13 +130,9 @@ static bool store_check(mg_options *o, const option *row, const char *value, cha
 }
 
 static bool store_sim_seed(mg_options *o, const option *row, const char *value, char error[MG_ERROR_SIZE]) {
-    char *end;
+    uint64_t seed;
     (void)o;
-    errno = 0;
-    strtoull(value, &end, 0);
-    if (*value >= '0' && *value <= '9' && !*end && !errno) return !setenv("MOEGEMM_SIM_SEED", value, 1);
-    return refuse(error, "bad value '%s' for %s: expected a whole number of at most 64 bits", value,
-                  row->name);
+    return read_seed(row, value, &seed, error) && !setenv("MOEGEMM_SIM_SEED", value, 1);
 }
 
 /* The mask of every perturbation but none, or of those named. */

@@ -1,13 +1,6 @@
 /* test_bench_options.c: which problems and configs the command line of `moegemm bench` asks for. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
-#include <string.h>
-
 #include "bench.h"
-#include "same_config.h"
+#include "planning.h"
 #include "words.h"
 
 static mg_bench_options parse(const char *line) {
@@ -67,29 +60,22 @@ static void curves_have_their_points(void **state) {
     mg_bench_options_free(&o);
 }
 
-static const gg_device h200 = {.name = "H200",
-                               .cc = 90,
-                               .sm_count = 132,
-                               .smem_per_block = 232448,
-                               .smem_per_sm = 233472,
-                               .threads_per_sm = 2048};
-
 static void parts_of_configs_are_combined(void **state) {
     (void)state;
     gg_config configs[MG_MAX_CONFIGS];
     char reason[GG_REASON_SIZE];
     size_t refused;
     const gg_problem p = {.E = 16, .N = 512, .K = 512, .topk = 1, .T = 4096};
-    const gg_config usual = gg_default_config(&p, &h200, false);
+    const gg_config usual = gg_default_config(&p, &hopper, false);
 
     mg_bench_options o = parse("");
-    assert_int_equal(mg_bench_configs(&o, &p, &h200, configs, &refused, reason), 1);
+    assert_int_equal(mg_bench_configs(&o, &p, &hopper, configs, &refused, reason), 1);
     assert_true(same_config(&configs[0], &usual));
     mg_bench_options_free(&o);
 
     o = parse("--mainloop mma_sync --BLOCK_SIZE_M 64,128 --BLOCK_SIZE_N=64,128 --BLOCK_SIZE_K 64 --num_warps "
               "4 --num_stages 3,2 --no_tma");
-    assert_int_equal(mg_bench_configs(&o, &p, &h200, configs, &refused, reason), 8 - refused);
+    assert_int_equal(mg_bench_configs(&o, &p, &hopper, configs, &refused, reason), 8 - refused);
     assert_int_equal(refused, 0);
     for (int i = 0; i < 8; i++) {
         const gg_config expected = {.mainloop = GG_MMA_SYNC,
@@ -103,7 +89,7 @@ static void parts_of_configs_are_combined(void **state) {
     mg_bench_options_free(&o);
 
     o = parse("--num_stages 3,9 --use_tma_load_w");
-    assert_int_equal(mg_bench_configs(&o, &p, &h200, configs, &refused, reason), 1);
+    assert_int_equal(mg_bench_configs(&o, &p, &hopper, configs, &refused, reason), 1);
     assert_int_equal(configs[0].tma, GG_TMA_LOAD_W);
     assert_int_equal(refused, 1);
     assert_non_null(strstr(reason, "num_stages is 9"));
@@ -124,17 +110,17 @@ static void parts_of_configs_are_combined(void **state) {
     for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
         o = parse(asked[i].words);
         assert_int_equal(o.workspace, asked[i].workspace);
-        assert_int_equal(mg_bench_configs(&o, &gathers, &h200, configs, &refused, reason), 1);
+        assert_int_equal(mg_bench_configs(&o, &gathers, &hopper, configs, &refused, reason), 1);
         if (configs[0].copy_rows != asked[i].copies) fail_msg("'%s'", asked[i].words);
         mg_bench_options_free(&o);
     }
     o = parse("--config wgmma-bm64-bn128-bk256-w8-s4-copy_rows-tma-x-dy-store");
-    assert_int_equal(mg_bench_configs(&o, &gathers, &h200, configs, &refused, reason), 1);
+    assert_int_equal(mg_bench_configs(&o, &gathers, &hopper, configs, &refused, reason), 1);
     assert_true(configs[0].copy_rows && o.workspace);
     mg_bench_options_free(&o);
 
     o = parse("--config mma_sync-bm64-bn64-bk64-w4-s3,wgmma-bm128-bn128-bk64-w8-s4-tma-x-w");
-    assert_int_equal(mg_bench_configs(&o, &p, &h200, configs, &refused, reason), 2);
+    assert_int_equal(mg_bench_configs(&o, &p, &hopper, configs, &refused, reason), 2);
     assert_true(configs[0].mainloop == GG_MMA_SYNC && configs[1].tma == (GG_TMA_LOAD_X | GG_TMA_LOAD_W));
     mg_bench_options_free(&o);
 }
@@ -150,10 +136,10 @@ static void the_plain_kernel_has_the_same_tile(void **state) {
                         .T = 4096,
                         .fusions = GG_PERMUTE_X},
                plain;
-    gg_config config = gg_default_config(&fused, &h200, false), plain_config;
+    gg_config config = gg_default_config(&fused, &hopper, false), plain_config;
     config.num_stages = 3;
     assert_false(config.tma & GG_TMA_LOAD_X);
-    mg_bench_plain(&fused, &config, &h200, &plain, &plain_config);
+    mg_bench_plain(&fused, &config, &hopper, &plain, &plain_config);
     assert_int_equal(plain.fusions, 0);
     assert_int_equal(plain_config.tma, config.tma | GG_TMA_LOAD_X);
     plain_config.tma = config.tma;
@@ -162,7 +148,7 @@ static void the_plain_kernel_has_the_same_tile(void **state) {
     /* what has been copied is plain already */
     config.tma = GG_TMA_LOAD_X | GG_TMA_LOAD_W | GG_TMA_STORE;
     config.copy_rows = true;
-    mg_bench_plain(&fused, &config, &h200, &plain, &plain_config);
+    mg_bench_plain(&fused, &config, &hopper, &plain, &plain_config);
     config.copy_rows = false;
     assert_true(same_config(&plain_config, &config));
 }
