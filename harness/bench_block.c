@@ -285,7 +285,7 @@ static bool take_number(const mg_arguments *arguments, const char *option, const
 
 int mg_block_main(int argc, char **argv) {
     const char *model = "qwen3", *mode = "forward", *seqlen = "1024", *dtype = "bf16", *limit = "0",
-               *repeat = "30", *backend = NULL, *permute_x = NULL, *permute_y = NULL, *mul_post = NULL,
+               *repeat = "30", *backend = "cuda", *permute_x = NULL, *permute_y = NULL, *mul_post = NULL,
                *autotune = NULL, *overlap = NULL, *in_turn = NULL, *no_fuse_silu = NULL;
     const mg_argument table[] = {
         {"--model", "NAME", "qwen3 or llama4", &model},
@@ -301,7 +301,7 @@ int mg_block_main(int argc, char **argv) {
         {"--autotune", NULL, "search configs for every GEMM first", &autotune},
         {"--limit", "N", "candidates of a search", &limit},
         {"--repeat", "N", "timings; the median counts", &repeat},
-        {"--backend", "NAME", "cuda or sim", &backend},
+        {"--backend", "NAME", "cuda (the default) or sim, whose times are the simulator's own", &backend},
     };
     const mg_arguments arguments = {.command = "block",
                                     .usage = "",
@@ -339,10 +339,15 @@ int mg_block_main(int argc, char **argv) {
         (permute_x ? GG_PERMUTE_X : 0) | (permute_y ? GG_PERMUTE_Y : 0) | (mul_post ? GG_FUSE_MUL_POST : 0);
     if (o.mode == MG_NUM_BLOCK_MODES)
         return mg_arguments_fail(&arguments, "--mode is forward, inference or backward");
-    if (backend && strcmp(backend, "cuda") && strcmp(backend, "sim"))
+    if (strcmp(backend, "cuda") && strcmp(backend, "sim"))
         return mg_arguments_fail(&arguments, "--backend is cuda or sim");
     if (strcmp(dtype, "fp16") && strcmp(dtype, "bf16"))
         return mg_arguments_fail(&arguments, "--dtype is bf16 or fp16");
+    char why[GG_REASON_SIZE];
+    if (!strcmp(backend, "cuda") && !gg_cuda_available(why)) {
+        fprintf(stderr, "moegemm block: error: timings need a GPU: %s, or name --backend sim\n", why);
+        return MG_EXIT_INTERNAL;
+    }
     mg_bench_block_times times;
     gg_status status = mg_bench_block(&o, &times, error);
     if (status == GG_ERR_ARGUMENT) return mg_arguments_fail(&arguments, error);

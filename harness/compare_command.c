@@ -38,7 +38,8 @@ json_t *mg_changes_json(const char *baseline, const mg_comparison *comparison) {
         if (row->a) json_object_set_new(value, "before", before_json(row->a));
         json_array_append_new(cases, value);
     }
-    return json_pack("{s:s, s:s, s:o}", "type", "changes", "baseline", baseline, "cases", cases);
+    return json_pack("{s:s, s:o, s:o}", "type", "changes", "baseline", mg_json_text(baseline), "cases",
+                     cases);
 }
 
 /* --- on the terminal --- */

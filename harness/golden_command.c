@@ -12,8 +12,9 @@
 #include <unistd.h>
 
 #include "corpus.h"
+#include "options.h"
 
-enum { MAX_ARGUMENTS = 32, USAGE = 4, INTERRUPTED = 130, NOT_FOUND = 127 };
+enum { MAX_ARGUMENTS = 32, INTERRUPTED = 130, NOT_FOUND = 127 }; /* statuses of the shell */
 
 /* --- where things are --- */
 
@@ -54,7 +55,7 @@ static int run_python(const char *golden_dir, const char *cache_dir, const char 
     while (*extra && count < MAX_ARGUMENTS - 3) arguments[count++] = *extra++;
     if (*extra) {
         fprintf(stderr, "moegemm golden: error: too many arguments\n");
-        return USAGE;
+        return MG_EXIT_USAGE;
     }
     if (lines) {
         size_t size = strlen(lines);
@@ -63,7 +64,7 @@ static int run_python(const char *golden_dir, const char *cache_dir, const char 
             fprintf(stderr, "moegemm golden: error: cannot pass the list of goldens on: %s\n",
                     strerror(errno));
             if (input >= 0) close(input);
-            return 1;
+            return MG_EXIT_INTERNAL;
         }
         arguments[count++] = "--only";
         arguments[count++] = "-";
@@ -85,9 +86,9 @@ static int run_python(const char *golden_dir, const char *cache_dir, const char 
     if (input >= 0) close(input);
     if (child < 0) {
         fprintf(stderr, "moegemm golden: error: cannot start '%s': %s\n", python, strerror(errno));
-        return 1;
+        return MG_EXIT_INTERNAL;
     }
-    int code = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+    int code = WIFEXITED(status) ? WEXITSTATUS(status) : MG_EXIT_INTERNAL;
     if (code == INTERRUPTED) raise(SIGINT);
     return code;
 }
@@ -138,7 +139,7 @@ static void list_lines(visit *v, const mg_problem *problem, mg_class cls, gg_dty
 
 static int no_problem(const char *part) {
     fprintf(stderr, "moegemm golden: error: no problem matches '%s' (see golden/problems.tsv)\n", part);
-    return USAGE;
+    return MG_EXIT_USAGE;
 }
 
 static int generate(const folders *f, const char *part, char *const *extra) {
@@ -181,7 +182,7 @@ static int verify(const mg_corpus *corpus, const char *part) {
     if (!for_each(&v, part, verify_one)) return no_problem(part);
     printf("%zu checked, %zu wrong, %zu files missing%s\n", v.checked, v.faults, v.missing,
            v.missing ? " (made when a case needs them, or by 'moegemm golden generate')" : "");
-    return v.faults ? 1 : 0;
+    return v.faults ? MG_EXIT_FAILED : MG_EXIT_OK;
 }
 
 /* --- show --- */
@@ -263,7 +264,7 @@ static int show(const mg_corpus *corpus, char **arguments, int count) {
     size_t shown = 0;
     if (!count || count > 3) {
         fprintf(stderr, "moegemm golden: error: show takes KEY [class] [dtype]\n");
-        return USAGE;
+        return MG_EXIT_USAGE;
     }
     if (!p) return no_problem(arguments[0]);
     printf("%s: %s E=%d topk=%d T=%lld M=%lld N=%d K=%d, routing/%s\n", p->key,
@@ -278,9 +279,9 @@ static int show(const mg_corpus *corpus, char **arguments, int count) {
         }
     if (!shown) {
         fprintf(stderr, "moegemm golden: error: '%s' has no such data\n", p->key);
-        return USAGE;
+        return MG_EXIT_USAGE;
     }
-    return v.faults ? 1 : 0;
+    return v.faults ? MG_EXIT_FAILED : MG_EXIT_OK;
 }
 
 /* --- the command line --- */
@@ -328,14 +329,14 @@ int mg_golden_main(int argc, char **argv) {
         case 'g': golden = optarg; break;
         case 'c': cache = optarg; break;
         case 'k': part = optarg; break;
-        case 'h': usage(stdout); return 0;
+        case 'h': usage(stdout); return MG_EXIT_OK;
         case 'p':
             if (num_extra >= MAX_ARGUMENTS) break;
             snprintf(names[num_names], sizeof names[0], "--%s", options[index].name);
             extra[num_extra++] = names[num_names++];
             if (optarg) extra[num_extra++] = optarg;
             break;
-        default: return USAGE; /* getopt has said why */
+        default: return MG_EXIT_USAGE; /* getopt has said why */
         }
     }
     const char *action = optind < argc ? argv[optind++] : "";
@@ -348,11 +349,11 @@ int mg_golden_main(int argc, char **argv) {
                 to_python || num_extra ? "arguments that do not belong together"
                                        : "unknown action or argument");
         usage(stderr);
-        return USAGE;
+        return MG_EXIT_USAGE;
     }
     if (mg_corpus_open(&corpus, f.golden, f.cache, error)) {
         fprintf(stderr, "moegemm golden: error: %s\n", error);
-        return 1;
+        return MG_EXIT_INTERNAL;
     }
     int code = strcmp(action, "show") ? verify(corpus, part) : show(corpus, argv + optind, argc - optind);
     mg_corpus_close(corpus);

@@ -27,12 +27,16 @@ struct mg_report {
     char path[GG_PATH_SIZE], golden_dir[GG_PATH_SIZE];
 };
 
-gg_status mg_cannot_write(const char *path, char error[MG_ERROR_SIZE]) {
+static gg_status cannot_write(const char *path, const char *fix, char error[MG_ERROR_SIZE]) {
     int code = errno;
     bool full = code == ENOSPC || code == EDQUOT;
-    snprintf(error, MG_ERROR_SIZE, "cannot write '%.300s': %s (%s--report DIR)", path, strerror(code),
-             full ? "free space or pass " : "pass ");
+    snprintf(error, MG_ERROR_SIZE, "cannot write '%.300s': %s (%s%s)", path, strerror(code),
+             full ? "free space or " : "", fix);
     return GG_ERR_IO;
+}
+
+gg_status mg_cannot_write(const char *path, char error[MG_ERROR_SIZE]) {
+    return cannot_write(path, "pass --report DIR", error);
 }
 
 /* mkdir -p */
@@ -49,8 +53,7 @@ static gg_status make_folders(const char *dir, char error[MG_ERROR_SIZE]) {
     }
 }
 
-/* A JSON string of any bytes: what is not UTF-8 becomes '?'. */
-static json_t *text(const char *s) {
+json_t *mg_json_text(const char *s) {
     json_t *value = json_string(s);
     if (value) return value;
     char *copy = strdup(s);
@@ -95,7 +98,7 @@ static json_t *runs_json(const mg_result *r) {
 
 static json_t *difference_json(const mg_difference *d) {
     json_t *value = json_pack("{s:o, s:I, s:I, s:I, s:I, s:i, s:o, s:o, s:o, s:o, s:o, s:o}", "output",
-                              text(d->output), "compared", (json_int_t)d->compared, "wrong",
+                              mg_json_text(d->output), "compared", (json_int_t)d->compared, "wrong",
                               (json_int_t)d->wrong, "row", (json_int_t)d->row, "col", (json_int_t)d->col,
                               "expert", d->expert, "expected", number(d->expected), "got", number(d->got),
                               "max_ulp", number(d->max_ulp), "mean_ulp", number(d->mean_ulp), "bound_ratio",
@@ -133,11 +136,11 @@ static json_t *experts_json(const char *golden_dir, const mg_case *c) {
 }
 
 static json_t *result_json(const mg_report *report, const char *id, const mg_case *c, const mg_result *r) {
-    json_t *value =
-        json_pack("{s:o, s:s, s:I, s:o, s:i, s:o, s:o, s:o, s:o}", "id", text(id), "verdict",
-                  mg_verdict_name(r->verdict), "index", (json_int_t)r->index, "message", text(r->message),
-                  "repeats", (int)r->repeats, "seconds", number(r->seconds), "kernel_ms",
-                  number(r->kernel_ms), "digest", hex64(r->digest), "config", text(r->config));
+    json_t *value = json_pack("{s:o, s:s, s:I, s:o, s:i, s:o, s:o, s:o, s:o}", "id", mg_json_text(id),
+                              "verdict", mg_verdict_name(r->verdict), "index", (json_int_t)r->index,
+                              "message", mg_json_text(r->message), "repeats", (int)r->repeats, "seconds",
+                              number(r->seconds), "kernel_ms", number(r->kernel_ms), "digest",
+                              hex64(r->digest), "config", mg_json_text(r->config));
     if (r->kernel) json_object_set_new(value, "kernel", hex64(r->kernel));
     if (r->data) json_object_set_new(value, "data", hex64(r->data));
     if (r->num_runs) json_object_set_new(value, "runs", runs_json(r));
@@ -157,17 +160,19 @@ static json_t *header_json(const mg_report_header *h) {
     uint64_t run = (uint64_t)t << 20 ^ (uint64_t)getpid(); /* apart from a run in the same second */
     (void)!getrandom(&run, sizeof run, GRND_NONBLOCK);
     const gg_device *d = h->device;
-    json_t *device = json_pack("{s:o, s:i, s:i, s:o, s:o}", "name", text(d->name), "cc", d->cc, "sm_count",
-                               d->sm_count, "driver", text(d->driver), "compiler", text(d->compiler));
-    json_t *value =
-        json_pack("{s:i, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:i, s:I, s:I, s:I}", "schema", SCHEMA,
-                  "version", MG_VERSION, "commit", MG_COMMIT, "time", now, "device", device, "backend",
-                  text(h->backend), "subject", text(h->subject), "command", text(h->command), "repro",
-                  text(h->repro), "workers", h->workers, "selected", (json_int_t)h->selected, "deselected",
-                  (json_int_t)h->deselected, "seed", (json_int_t)h->user_seed);
+    json_t *device =
+        json_pack("{s:o, s:i, s:i, s:o, s:o}", "name", mg_json_text(d->name), "cc", d->cc, "sm_count",
+                  d->sm_count, "driver", mg_json_text(d->driver), "compiler", mg_json_text(d->compiler));
+    json_t *value = json_pack(
+        "{s:i, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:i, s:I, s:I, s:I}", "schema", SCHEMA, "version",
+        MG_VERSION, "commit", MG_COMMIT, "time", now, "device", device, "backend", mg_json_text(h->backend),
+        "subject", mg_json_text(h->subject), "command", mg_json_text(h->command), "repro",
+        mg_json_text(h->repro), "workers", h->workers, "selected", (json_int_t)h->selected, "deselected",
+        (json_int_t)h->deselected, "seed", (json_int_t)h->user_seed);
     json_object_set_new(value, "run", hex64(run));
     json_t *words = h->arguments ? json_array() : NULL;
-    for (size_t i = 0; words && h->arguments[i]; i++) json_array_append_new(words, text(h->arguments[i]));
+    for (size_t i = 0; words && h->arguments[i]; i++)
+        json_array_append_new(words, mg_json_text(h->arguments[i]));
     if (words) json_object_set_new(value, "arguments", words);
     return value;
 }
@@ -375,7 +380,7 @@ gg_status mg_convert_open(const char *results_path, const char *path, FILE **in,
         return GG_ERR_IO;
     }
     if ((*out = fopen(path, "we"))) return GG_OK;
-    gg_status status = mg_cannot_write(path, error);
+    gg_status status = cannot_write(path, "name another place", error);
     fclose(*in);
     return status;
 }
@@ -386,7 +391,7 @@ gg_status mg_convert_close(const char *path, FILE *in, FILE *out, char error[MG_
     struct stat info = {0};
     bool bad = ferror(out) || fstat(fileno(out), &info);
     if (!fclose(out) && !bad) return GG_OK;
-    gg_status status = mg_cannot_write(path, error);
+    gg_status status = cannot_write(path, "name another place", error);
     if (S_ISREG(info.st_mode)) unlink(path); /* not a device that someone named */
     return status;
 }

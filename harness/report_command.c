@@ -125,8 +125,11 @@ int mg_report_main(int argc, char **argv) {
     }
     const char *slash = strrchr(results, '/');
     snprintf(page, sizeof page, "%.*sreport.html", slash ? (int)(slash + 1 - results) : 0, results);
-    if (mg_report_html(results, out ? out : page, error)) return fail(error);
-    if (junit && mg_report_junit(results, junit, error)) return fail(error);
-    printf("report: %s\n", out ? out : page);
-    return MG_EXIT_OK;
+    int code = MG_EXIT_OK;
+    if (mg_report_html(results, out ? out : page, error))
+        code = fail(error);
+    else
+        printf("report: %s\n", out ? out : page);
+    if (junit && mg_report_junit(results, junit, error)) code = fail(error);
+    return code;
 }

@@ -23,7 +23,10 @@ json_t *mg_line_next(FILE *in, mg_line *kind);
 /* One line of any kind, after the header; takes `value`. */
 gg_status mg_report_add_json(mg_report *report, json_t *value, char error[MG_ERROR_SIZE]);
 
-/* "cannot write 'PATH': REASON (fix)" from errno; returns GG_ERR_IO. */
+/* A JSON string of any bytes: what is not UTF-8 becomes '?'. */
+json_t *mg_json_text(const char *s);
+
+/* "cannot write 'PATH': REASON (pass --report DIR)" from errno; returns GG_ERR_IO. */
 gg_status mg_cannot_write(const char *path, char error[MG_ERROR_SIZE]);
 
 /* An error where writing `path` would be the end of a run's results. */

@@ -381,24 +381,29 @@ static void follow_history(run *r) {
         fprintf(stderr, "warning: %s\n", error);
 }
 
-/* The files made from results.jsonl; `shown` is what the summary points at. */
-static gg_status write_reports(run *r, char *shown, size_t size) {
-    const char *results = mg_report_path(r->report);
+/* Whether a file was written; says why not, unless it has been said of the results. */
+static bool is_written(run *r, gg_status status) {
+    if (status && !r->lost_report) fail(r->error);
+    return !status;
+}
+
+/* The files made from results.jsonl, each whatever became of the others; `shown` is what the summary points at. False: one is
+ * missing. */
+static bool write_reports(run *r, char *shown, size_t size) {
+    const char *results = mg_report_path(r->report), *named = r->options->junit;
     char path[GG_PATH_SIZE + 16];
     snprintf(shown, size, "%s", results);
-    gg_status status = mg_report_end(r->report, &r->summary, r->error);
-    if (status) return status;
+    if (!is_written(r, mg_report_end(r->report, &r->summary, r->error))) return false;
     snprintf(path, sizeof path, "%s/junit.xml", r->dir);
-    if ((status = mg_report_junit(results, path, r->error))) return status;
-    if (r->options->junit && (status = mg_report_junit(results, r->options->junit, r->error))) return status;
+    bool all = is_written(r, mg_report_junit(results, path, r->error));
+    if (named) all &= is_written(r, mg_report_junit(results, named, r->error));
     follow_history(r);
     json_t *changes = mg_news_json(&r->news);
     snprintf(path, sizeof path, "%s/report.html", r->dir);
-    status = mg_report_page(results, changes, path, r->error);
+    const bool page = is_written(r, mg_report_page(results, changes, path, r->error));
     json_decref(changes);
-    if (status) return status;
-    snprintf(shown, size, "%s", path);
-    return GG_OK;
+    if (page) snprintf(shown, size, "%s", path);
+    return all && page;
 }
 
 static int finish(run *r, gg_status status) {
@@ -409,10 +414,7 @@ static int finish(run *r, gg_status status) {
     r->summary.seconds = mg_now() - r->begun;
     fflush(stdout);
     if (internal) fail(r->error);
-    if (write_reports(r, shown, sizeof shown) && !r->lost_report) {
-        fail(r->error);
-        internal = true;
-    }
+    if (!write_reports(r, shown, sizeof shown)) internal = true;
     if (r->num_outcomes && remember_failures(r) && !internal) {
         fail(r->error);
         internal = true;

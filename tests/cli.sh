@@ -107,6 +107,12 @@ if ! "$moegemm" doctor | grep -q 'compute capability 9'; then
     is 3 && err_has "timings need a GPU" && err_lines 1
 fi && done_with
 
+name="a block's times need a GPU"
+if ! "$moegemm" doctor | grep -q 'compute capability 9'; then
+    run "$moegemm" block --seqlen 64
+    is 3 && err_has "timings need a GPU" && err_has "--backend sim" && err_lines 1
+fi && done_with
+
 name="a benchmark's wrong argument"
 run "$moegemm" bench --model gpt
 is 4 && err_has "unknown word 'gpt' for --model: expected qwen3, llama4" && err_lines 2 && done_with
@@ -179,9 +185,13 @@ rm "$array"
 simulate "$one"
 { [ "$status" != 0 ] || fail "passed without a golden"; } && { grep -qF "golden generate" "$work/out" "$work/err" || fail "does not say what to run"; } && done_with
 
+name="golden verify of a folder that is not there"
+run "$moegemm" golden verify --golden-dir "$work/none"
+is 3 && err_has "cannot read '$work/none/manifest.tsv'" && err_lines 1 && done_with
+
 golden=$source/golden
-run "$moegemm" golden verify --golden-dir "$golden" -k W1-topk1-E4-T128-H32
 name="golden verify passes on the real corpus"
+run "$moegemm" golden verify --golden-dir "$golden" -k W1-topk1-E4-T128-H32
 is 0 && done_with
 
 # --- the machine misbehaves ------------------------------------------------------------------------------------

@@ -268,11 +268,44 @@ static void test_spares_results(void **state) {
     free(wanted);
 }
 
+/* A page has the changes whatever bytes the runs' names are of. */
+static void test_odd_names(void **state) {
+    folder *f = *state;
+    static const made was[] = {{"x", "passed", "1", "k", 0, 1}}, is[] = {{"x", "failed", "2", "k", 0, 1}};
+    char odd[96], page[96];
+    snprintf(odd, sizeof odd, "%s/\xff", f->dir);
+    snprintf(page, sizeof page, "%s/page.html", f->dir);
+    write_run(odd, "gpu", was, 1);
+    write_run(f->b, "gpu", is, 1);
+    assert_int_equal(COMMAND(f, mg_compare_main, "compare", odd, f->b, "--html", page), MG_EXIT_FAILED);
+    char *text = read_file(page);
+    assert_non_null(strstr(text, "\"type\":\"changes\""));
+    assert_non_null(strstr(text, "/?\""));
+    free(text);
+}
+
+/* The page and JUnit's file are written each whatever becomes of the other. */
+static void test_report_each(void **state) {
+    folder *f = *state;
+    static const made one[] = {{"id", "failed", "1", "k", 2.5, 1}};
+    char junit[96], none[96];
+    snprintf(junit, sizeof junit, "%s/junit.xml", f->dir);
+    snprintf(none, sizeof none, "%s/none/page.html", f->dir);
+    write_run(f->a, "gpu", one, 1);
+    assert_int_equal(COMMAND(f, mg_report_main, "report", f->a, "-o", none, "--junitxml", junit),
+                     MG_EXIT_INTERNAL);
+    assert_output(f, "none/page.html': No such file or directory (name another place)");
+    char *text = read_file(junit);
+    assert_non_null(strstr(text, "<testcase"));
+    free(text);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(test_kinds), TEST(test_other_device), TEST(test_twice),          TEST(test_gate),
-        TEST(test_usage), TEST(test_export),       TEST(test_spares_results), TEST(test_report_usage),
+        TEST(test_kinds),     TEST(test_other_device), TEST(test_twice),          TEST(test_gate),
+        TEST(test_usage),     TEST(test_export),       TEST(test_spares_results), TEST(test_report_usage),
+        TEST(test_odd_names), TEST(test_report_each),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -284,7 +284,7 @@ static void test_full_disk(void **state) {
     write_report(f, true);
     assert_int_equal(mg_report_junit(f->results, "/dev/full", error), GG_ERR_IO);
     assert_string_equal(
-        error, "cannot write '/dev/full': No space left on device (free space or pass --report DIR)");
+        error, "cannot write '/dev/full': No space left on device (free space or name another place)");
     assert_int_equal(access("/dev/full", F_OK), 0); /* only what we made is removed */
 }
 

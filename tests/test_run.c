@@ -481,7 +481,28 @@ static void test_full_disk(void **state) {
     assert_int_equal(w->status, 3);
     assert_string_equal(
         w->err,
-        "error: cannot write '/dev/full': No space left on device (free space or pass --report DIR)\n");
+        "error: cannot write '/dev/full': No space left on device (free space or name another place)\n");
+    expect_last(w, w->count, 0, 0);
+}
+
+/* One file that cannot be written takes no other along: the page and the history are there. */
+static void test_unwritable_junit(void **state) {
+    world *w = *state;
+    char named[96], wanted[256], path[192];
+    snprintf(named, sizeof named, "--junitxml=%s/none/junit.xml", w->dir);
+    RUN(w, "-k", SELECTION, named);
+    assert_int_equal(w->status, 3);
+    snprintf(wanted, sizeof wanted,
+             "error: cannot write '%s/none/junit.xml': No such file or directory (name another place)\n",
+             w->dir);
+    assert_string_equal(w->err, wanted);
+    static const char *const files[] = {"junit.xml", "report.html", "history.db"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        snprintf(path, sizeof path, "%s/%s", w->report, files[i]);
+        assert_int_equal(access(path, R_OK), 0);
+    }
+    snprintf(wanted, sizeof wanted, "%s/report.html", w->report);
+    expect_has(w->out, wanted);
     expect_last(w, w->count, 0, 0);
 }
 
@@ -542,6 +563,7 @@ int main(int argc, char **argv) {
         TEST(test_resume_refuses_other_cases),
         TEST(test_xfail),
         TEST(test_full_disk),
+        TEST(test_unwritable_junit),
         TEST(test_disk_fills),
         TEST(test_verbosity),
     };
