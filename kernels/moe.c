@@ -266,13 +266,8 @@ static gg_status gemm(const block *b, gg_moe_gemm which, gg_op op) {
     snprintf(step, sizeof step, "%s %s", names[which], gg_op_name(op));
     if (!is_wanted(b, step)) return GG_OK;
     const gg_config *config = b->configs ? &b->configs->of[which][op] : NULL;
-    gg_config narrow;
     gg_moe_gemm_problem(b->p, which, op, &problem);
     gemm_tensors(b, which, op, &tensors);
-    if (!config && which == GG_MOE_GEMM_ROUTER && op == GG_DW) {
-        narrow = gg_moe_narrow_config(&problem, gg_get_device(b->context));
-        config = &narrow;
-    }
     const bool overlaps = b->queue->overlaps;
     b->queue->overlaps = may_overlap(b);
     return gg_run(b->context, op, &problem, config, &tensors, b->queue->stream, overlaps);

@@ -165,7 +165,7 @@ bool gg_moe_gemm_problem(const gg_moe_problem *problem, gg_moe_gemm gemm, gg_op 
 void gg_moe_default_configs(const gg_moe_problem *problem, const gg_device *device, gg_moe_configs *configs);
 
 /* Launches the whole block on `stream`; asynchronous. `workspace` has the layout's bytes and is 256-byte aligned.
- * `configs` NULL: tuned ones where cached, else the defaults; for the router's dW always the default. `side` (NULL: none) is
+ * `configs` NULL: tuned ones where cached, else the defaults. `side` (NULL: none) is
  * another stream, on which what need not wait runs beside it: the shared expert, the router's gradients; work put on `stream`
  * later waits for both. */
 gg_status gg_moe_forward(gg_context *context, const gg_moe_problem *problem, const gg_moe_configs *configs,

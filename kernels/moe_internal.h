@@ -11,7 +11,5 @@ int gg_moe_tile_tokens(const gg_moe_problem *problem);
 /* A kernel's source, macros, threads and shared memory; its grid is the launcher's. */
 void gg_moe_plan_kernel(const gg_moe_problem *problem, const gg_device *device, gg_moe_kernel kernel,
                         gg_plan *plan);
-/* For the router's dW: large tiles leave most of a GPU idle where the output is (E, H) and the reduction all tokens. */
-gg_config gg_moe_narrow_config(const gg_problem *problem, const gg_device *device);
 
 #endif

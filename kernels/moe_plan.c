@@ -194,37 +194,12 @@ bool gg_moe_gemm_problem(const gg_moe_problem *p, gg_moe_gemm gemm, gg_op op, gg
     return routed || p->shared_I > 0;
 }
 
-gg_config gg_moe_narrow_config(const gg_problem *p, const gg_device *device) {
-    const gg_config small[] = {
-        {.mainloop = GG_WGMMA,
-         .block_m = 64,
-         .block_n = 64,
-         .block_k = 64,
-         .num_warps = 4,
-         .num_stages = 8,
-         .tma = GG_TMA_LOAD_X | GG_TMA_LOAD_DY | GG_TMA_STORE},
-        {.mainloop = GG_MMA_SYNC,
-         .block_m = 64,
-         .block_n = 64,
-         .block_k = 64,
-         .num_warps = 4,
-         .num_stages = 4},
-    };
-    gg_plan plan;
-    char reason[GG_REASON_SIZE];
-    for (size_t i = 0; i < sizeof small / sizeof *small; i++)
-        if (!gg_plan_make(p, &small[i], device, &plan, reason)) return small[i];
-    return gg_default_config(p, device, false);
-}
-
 void gg_moe_default_configs(const gg_moe_problem *p, const gg_device *device, gg_moe_configs *configs) {
     *configs = (gg_moe_configs){0};
     for (int gemm = 0; gemm < GG_MOE_NUM_GEMMS; gemm++)
         for (int op = 0; op < GG_NUM_OPS; op++) {
             gg_problem problem;
-            if (!gg_moe_gemm_problem(p, gemm, op, &problem)) continue;
-            configs->of[gemm][op] = gemm == GG_MOE_GEMM_ROUTER && op == GG_DW
-                                        ? gg_moe_narrow_config(&problem, device)
-                                        : gg_default_config(&problem, device, false);
+            if (gg_moe_gemm_problem(p, gemm, op, &problem))
+                configs->of[gemm][op] = gg_default_config(&problem, device, false);
         }
 }

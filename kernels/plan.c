@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "backend/backend.h"
+#include "plan_internal.h"
 #include "refuse.h"
 
 enum {
@@ -14,34 +15,12 @@ enum {
     MAX_BLOCKS_PER_SM = 4,      /* more only adds starts: the kernels are persistent */
     BLOCK_SMEM_RESERVED = 1024, /* what the hardware keeps for itself per block */
     MAX_BOX_ROWS = 256,         /* of a tensor map's box */
-    WEIGHTS_THAT_STAY = 32 << 20,    /* bytes of an expert, of some 50 MiB of L2 that several experts share */
-    WGMMA_STEP = 64,                 /* reduction a stage: one 128-byte swizzle span */
-    WGMMA_MANY_ROWS = 128,           /* of an expert in dW */
+    WGMMA_WINDOW_BYTES = 7 << 18,    /* of rows that dW fetches ahead */
+    WGMMA_FETCHED_ROWS = 32,         /* that a tile may ask for: more hold it up */
     WGMMA_PIECE_ROWS = 64,           /* of a piece of output */
     WGMMA_STRIP_ROWS = 16,           /* of a warp's strip of it */
-    WGMMA_SHORT_BOX = 32,            /* rows of a box of what a tile may need in part */
     WGMMA_BEGUN_BYTES = 32,          /* a tile's description */
     WGMMA_PIECE_BYTES = 64 * 64 * 2, /* staged output */
-    /* of an expert in forward and dX: with routing's spread still within one tile of 128, 192 */
-    WGMMA_FEW_ROWS = 96,
-    WGMMA_ROWS_OF_192 = 150,
-    /* of an H200: products in the time of a byte of memory; bytes in the 3 us of a small launch */
-    FLOPS_PER_BYTE = 150,
-    COPY_START = 12 << 20
-};
-
-/* The operand roles of each op; the twin of device/tile.h. */
-typedef struct roles {
-    unsigned tma_a, tma_b;       /* config bits that load a and b by TMA */
-    unsigned gather_a, gather_b; /* fusions that gather their rows */
-    unsigned scatter_out;        /* fusion that scatters the output's rows */
-    const char *name_a, *name_b;
-} roles;
-
-static const roles op_roles[GG_NUM_OPS] = {
-    [GG_FORWARD] = {GG_TMA_LOAD_X, GG_TMA_LOAD_W, GG_PERMUTE_X, 0, GG_PERMUTE_Y, "x", "w"},
-    [GG_DX] = {GG_TMA_LOAD_DY, GG_TMA_LOAD_W, GG_PERMUTE_Y, 0, GG_PERMUTE_X, "dy", "w"},
-    [GG_DW] = {GG_TMA_LOAD_DY, GG_TMA_LOAD_X, GG_PERMUTE_Y, GG_PERMUTE_X, 0, "dy", "x"},
 };
 
 static const struct {
@@ -58,8 +37,6 @@ static const struct {
       GG_TMA_USES(X)
 #undef X
 };
-
-#define COUNT(table) (sizeof(table) / sizeof *(table))
 
 static const char *name_of_tma(unsigned bits) {
     for (size_t i = 0; i < COUNT(tma_names); i++)
@@ -138,13 +115,6 @@ static gg_status check_tma(const gg_problem *p, const gg_config *c, const gg_dev
 
 static bool is_block_size(int size) { return size == 32 || size == 64 || size == 128 || size == 256; }
 
-/* Output tile and reduction step of an op in terms of M, N, K; the twin of device/tile.h. */
-static void tile_shape(gg_op op, const gg_config *c, int *rows, int *cols, int *step) {
-    *rows = op == GG_DW ? c->block_n : c->block_m;
-    *cols = op == GG_FORWARD ? c->block_n : c->block_k;
-    *step = op == GG_FORWARD ? c->block_k : op == GG_DX ? c->block_n : c->block_m;
-}
-
 /* How many warps share the tile's rows, the others its columns: the split with the most square warp tiles,
  * which loads the fewest fragments. Warp tiles are multiples of 16 x 16. 0: there is none. */
 static int split_warps(int rows, int cols, int num_warps) {
@@ -159,22 +129,6 @@ static int split_warps(int rows, int cols, int num_warps) {
     }
     return best;
 }
-
-/* The fusions of a problem that gather an operand's rows. */
-static unsigned gathers(const gg_problem *p) {
-    const roles *r = &op_roles[p->op];
-    return p->fusions & (r->gather_a | r->gather_b);
-}
-
-/* What is left to multiply when these rows have been copied together. */
-static gg_problem without_gathers(const gg_problem *p) {
-    gg_problem plain = *p;
-    plain.fusions &= ~gathers(p);
-    return plain;
-}
-
-static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* Tiles that could exist for any routing. */
 static int64_t most_tiles(const gg_problem *p, int rows, int cols) {
@@ -239,10 +193,11 @@ static gg_status plan_mma_sync(const gg_problem *p, const gg_config *c, const gg
     return GG_OK;
 }
 
-/* Which side of the output's tile is q, the instruction's columns; the twin of device/wgmma_tile.h. */
-static bool wgmma_q_is_rows(gg_op op, int rows, int cols) {
-    if (cols == 256 && rows < 256) return false;
-    return op != GG_DW || rows == 256;
+/* Rows that a tile of dW asks for ahead; the twin of device/wgmma_ahead.h. */
+static int64_t rows_fetched_ahead(const gg_problem *p, int rows, int cols) {
+    const int64_t M = p->T * p->topk, window = WGMMA_WINDOW_BYTES / 2 / ((int64_t)p->N + p->K);
+    const int64_t at_once = window > M / p->E ? window : M / p->E;
+    return min64(at_once, M) / (ceil_div(p->N, rows) * ceil_div(p->K, cols));
 }
 
 static gg_status plan_wgmma(const gg_problem *p, const gg_config *c, const gg_device *device, gg_plan *plan,
@@ -285,7 +240,8 @@ static gg_status plan_wgmma(const gg_problem *p, const gg_config *c, const gg_de
     /* Where TMA loads, warps are free to store. */
     unsigned loads = op_roles[p->op].tma_a | op_roles[p->op].tma_b;
     bool storers = (c->tma & loads) == loads;
-    bool fetches_ahead = p->op == GG_DW && p->T * p->topk / p->E < WGMMA_MANY_ROWS;
+    bool fetches_ahead = p->op == GG_DW && p->T * p->topk / p->E < WGMMA_MANY_ROWS &&
+                         rows_fetched_ahead(p, rows, cols) <= WGMMA_FETCHED_ROWS;
     snprintf(plan->macros + strlen(plan->macros), GG_MACROS_SIZE - strlen(plan->macros),
              " PIECES=%d STORERS=%d FETCHES_AHEAD=%d%s", (int)pieces, storers, fetches_ahead,
              !(p->fusions & GG_FUSE_SILU) ? ""
@@ -368,177 +324,4 @@ size_t gg_workspace_bytes(const gg_problem *p) {
 gg_source gg_plan_source(const gg_plan *plan, bool debug) {
     return (gg_source){
         .files = gg_embedded_sources, .root = plan->source, .macros = plan->macros, .debug = debug};
-}
-
-/* --- choosing a config --- */
-
-/* Whether op and sizes are in range: before that nothing is looked up by the one or reckoned with the others. */
-static bool is_possible(const gg_problem *p) {
-    char reason[GG_REASON_SIZE];
-    return check_problem(p, reason) != GG_ERR_ARGUMENT;
-}
-
-/* TMA uses that a problem allows on a device. */
-static unsigned legal_tma(const gg_problem *p, const gg_device *device) {
-    const roles *r = &op_roles[p->op];
-    if (device->cc < 90) return 0;
-    return (p->fusions & r->gather_a ? 0 : r->tma_a) | (p->fusions & r->gather_b ? 0 : r->tma_b) |
-           (p->fusions & r->scatter_out ? 0 : (unsigned)GG_TMA_STORE);
-}
-
-/* The seeds' autotuning space, in the order of how often each point wins on large problems. */
-static const struct {
-    int rows, cols;
-} search_tiles[] = {{128, 128}, {128, 256}, {64, 128}, {128, 64}, {64, 256}, {64, 64}};
-static const struct {
-    int step, warps, stages;
-} search_loops[] = {{64, 8, 3},  {64, 4, 3},  {64, 8, 4},  {64, 4, 4},  {64, 8, 5},  {64, 4, 5},
-                    {128, 8, 3}, {128, 4, 3}, {128, 8, 4}, {128, 4, 4}, {128, 8, 5}, {128, 4, 5},
-                    {256, 8, 3}, {256, 4, 3}, {256, 8, 4}, {256, 4, 4}, {256, 8, 5}, {256, 4, 5}};
-
-/* Of wgmma: the sides of weights and tokens, or in dW of rows and columns; first what large problems like. */
-static const struct {
-    int weights, tokens, stages;
-} search_wgmma[] = {{128, 192, 4}, {256, 128, 4}, {128, 256, 4}, {128, 128, 6},
-                    {256, 128, 3}, {128, 256, 3}, {128, 64, 8}};
-
-static gg_config config_of_sides(gg_op op, int weights, int tokens, int stages, unsigned tma) {
-    gg_config c = {.mainloop = GG_WGMMA, .num_warps = 8, .num_stages = stages, .tma = tma};
-    c.block_m = op == GG_DW ? WGMMA_STEP : tokens;
-    c.block_n = op == GG_DX ? WGMMA_STEP : weights;
-    c.block_k = op == GG_FORWARD ? WGMMA_STEP : op == GG_DX ? weights : tokens;
-    return c;
-}
-
-/* A config from the output tile and step, which mean different blocks in each op. */
-static gg_config config_of_tile(gg_op op, int rows, int cols, int step, int warps, int stages, unsigned tma) {
-    gg_config c = {.mainloop = GG_MMA_SYNC, .num_warps = warps, .num_stages = stages, .tma = tma};
-    c.block_m = op == GG_DW ? step : rows;
-    c.block_n = op == GG_FORWARD ? cols : op == GG_DX ? step : rows;
-    c.block_k = op == GG_FORWARD ? step : cols;
-    return c;
-}
-
-/* Candidates found so far; the legal ones are counted, as many as fit are kept. */
-typedef struct search {
-    const gg_problem *problem;
-    const gg_device *device;
-    gg_config *configs;
-    size_t capacity, count;
-} search;
-
-static void add_candidate(search *s, gg_config config) {
-    gg_plan plan;
-    char reason[GG_REASON_SIZE];
-    if (gg_plan_make(s->problem, &config, s->device, &plan, reason)) return;
-    if (s->count < s->capacity) s->configs[s->count] = config;
-    s->count++;
-}
-
-size_t gg_candidate_configs(const gg_problem *p, const gg_device *device, bool workspace, gg_config *configs,
-                            size_t capacity) {
-    search s = {.problem = p, .device = device, .configs = configs, .capacity = capacity};
-    if (!is_possible(p)) return 0;
-    const gg_problem plain = without_gathers(p);
-    unsigned all = legal_tma(p, device), loads = all & ~(unsigned)GG_TMA_STORE;
-    for (size_t i = 0; i < COUNT(search_wgmma); i++) {
-        const int sides[] = {search_wgmma[i].weights, search_wgmma[i].tokens, search_wgmma[i].stages};
-        add_candidate(&s, config_of_sides(p->op, sides[0], sides[1], sides[2], all));
-        if (loads != all) add_candidate(&s, config_of_sides(p->op, sides[0], sides[1], sides[2], loads));
-        if (!workspace || !gathers(p)) continue;
-        gg_config copying = config_of_sides(p->op, sides[0], sides[1], sides[2], legal_tma(&plain, device));
-        copying.copy_rows = true;
-        add_candidate(&s, copying);
-    }
-    for (size_t loop = 0; loop < COUNT(search_loops); loop++)
-        for (size_t tile = 0; tile < COUNT(search_tiles); tile++) {
-            gg_config c = config_of_tile(p->op, search_tiles[tile].rows, search_tiles[tile].cols,
-                                         search_loops[loop].step, search_loops[loop].warps,
-                                         search_loops[loop].stages, all);
-            add_candidate(&s, c);
-            c.tma = 0;
-            if (all) add_candidate(&s, c);
-        }
-    return s.count;
-}
-
-/* What tiles of 128 weights and so many tokens cost a multiprocessor: each the rows it has, in units of 32, and 64 more for loading
- * weights; its share of all, and one more, since the last ones do not come out even. Half of the experts have more rows than the
- * average by the spread of routing, half have fewer. */
-static int64_t cost_of_tokens(const gg_problem *p, const gg_device *device, int64_t rows, int tokens) {
-    int64_t spread = 0, all = 0, widest = 0;
-    while (spread * spread < rows) spread++;
-    for (int half = 0; half < 2; half++) {
-        int64_t rows_here = half ? rows + spread : rows - spread, tiles = ceil_div(rows_here, tokens);
-        int64_t cost = ceil_div(ceil_div(rows_here, tiles), WGMMA_SHORT_BOX) * WGMMA_SHORT_BOX + 64;
-        all += p->E * tiles * cost * ceil_div(p->op == GG_FORWARD ? p->N : p->K, 128) / 2;
-        widest = cost > widest ? cost : widest;
-    }
-    return all / device->sm_count + widest;
-}
-
-/* dW of many rows: the gathered operand on the side of 128, unless the other way needs fewer tiles, by a twentieth at least where it
- * would be gathered on the side of 256: a tile that N or K ends in takes nearly as long as a whole one. */
-static gg_config dW_of_many_rows(const gg_problem *p, unsigned tma) {
-    bool wide_rows = p->fusions & GG_PERMUTE_X, gathers = p->fusions & (GG_PERMUTE_X | GG_PERMUTE_Y);
-    int64_t tiles[2]; /* of 128 rows and 256 columns, of 256 and 128 */
-    for (int wide = 0; wide < 2; wide++)
-        tiles[wide] = ceil_div(p->N, 128 << wide) * ceil_div(p->K, 256 >> wide);
-    int64_t here = tiles[wide_rows], other = tiles[!wide_rows];
-    if (gathers ? other * 20 <= here * 19 : other < here) wide_rows = !wide_rows;
-    return config_of_sides(p->op, wide_rows ? 256 : 128, wide_rows ? 128 : 256, 4, tma);
-}
-
-/* Whether copying the gathered rows together takes less time than gathering them on the way. Copying moves them twice, and the launch
- * and its start take as long as COPY_START bytes. Gathering costs dW 5% to 10%, forward and dX 4% where bytes decide, else 2%, as measured
- * (NOTES.md); copying must not lose, so that it is chosen a little later. */
-static bool copying_pays(const gg_problem *p) {
-    const double M = (double)p->T * p->topk, columns = gathers(p) & GG_PERMUTE_X ? p->K : p->N;
-    const double read = gathers(p) & GG_PERMUTE_X ? (double)p->T : M;
-    const double bytes = (M * p->N + M * p->K + (double)p->E * p->N * p->K) * 2; /* all in and out */
-    const double products = M * p->N * p->K * 2 / FLOPS_PER_BYTE;
-    const double copying =
-        ((M + read) * columns * 2 + COPY_START) * 100 / (bytes > products ? bytes : products);
-    return copying < (p->op == GG_DW ? 5 : bytes > products ? 3 : 2);
-}
-
-gg_config gg_default_config(const gg_problem *p, const gg_device *device, bool workspace) {
-    if (!is_possible(p))
-        return (gg_config){.mainloop = GG_REFERENCE}; /* for gg_plan_make to refuse the problem */
-    if (workspace && device->cc == 90 && gg_workspace_bytes(p) && copying_pays(p)) {
-        const gg_problem plain = without_gathers(p);
-        gg_config copying = gg_default_config(&plain, device, false);
-        copying.copy_rows = true;
-        return copying;
-    }
-    int64_t rows_per_expert = p->E > 0 ? p->T * p->topk / p->E : 0;
-    if (device->cc == 90) {
-        unsigned tma = legal_tma(p, device);
-        if (p->op == GG_DW) {
-            if (rows_per_expert >= WGMMA_MANY_ROWS) return dW_of_many_rows(p, tma);
-            /* few rows are mostly output: with three stages there is room to store more at once */
-            return config_of_sides(p->op, 128, 256, 3, tma);
-        }
-        /* few rows: the weights are the traffic, and a short side of tokens leaves them the ring */
-        if (rows_per_expert <= WGMMA_FEW_ROWS) return config_of_sides(p->op, 128, 128, 6, tma);
-        if (rows_per_expert <= WGMMA_ROWS_OF_192) return config_of_sides(p->op, 128, 192, 4, tma);
-        /* More rows: as many tokens a tile as can be, so that weights are read as seldom; but of gathered ones four warps can copy
-         * 128 at ease, and in dX the weights of an expert stay in L2 meanwhile, unless K ends far inside a tile of 256. */
-        bool stay = (int64_t)p->N * p->K * 2 <= WEIGHTS_THAT_STAY;
-        bool ends = ceil_div(p->K, 256) * 256 * 32 > ceil_div(p->K, 128) * 128 * 33;
-        if (p->op == GG_DX && p->fusions & GG_PERMUTE_Y && stay && !ends)
-            return config_of_sides(p->op, 256, 128, 4, tma);
-        /* so few tiles that the last ones decide */
-        int64_t cost_192 = cost_of_tokens(p, device, rows_per_expert, 192);
-        bool few_tiles = cost_192 * 100 < cost_of_tokens(p, device, rows_per_expert, 256) * 97;
-        return config_of_sides(p->op, 128, few_tiles ? 192 : 256, 4, tma);
-    }
-    bool small = p->op == GG_DW ? p->N < 128 || p->K < 128 : rows_per_expert <= 64;
-    gg_config c = small ? config_of_tile(p->op, 64, 64, 64, 4, 3, legal_tma(p, device))
-                        : config_of_tile(p->op, 128, 128, 64, 8, 3, legal_tma(p, device));
-    gg_plan plan;
-    char reason[GG_REASON_SIZE];
-    if (gg_plan_make(p, &c, device, &plan, reason) == GG_ERR_REFUSED) /* a device with little shared memory */
-        c = config_of_tile(p->op, 64, 64, 32, 4, 2, 0);
-    return c;
 }

@@ -234,19 +234,36 @@ static void test_wgmma_asks_for_what_it_uses(void **state) {
     assert_true(planned > 200 && one_by_one > 100 && in_batches > 20);
 }
 
-/* wgmma alone draws its tiles from a counter; dW fetches its inputs ahead where experts have fewer than 128 rows on average. */
+/* wgmma alone draws its tiles from a counter; dW fetches its inputs ahead where experts have fewer than 128 rows on average, unless a
+ * tile would have to ask for more than 32: of a window of 917,504 / (N + K), of all there are, of an expert if that is more. */
 static void test_wgmma_draws_tiles_and_fetches_ahead(void **state) {
     (void)state;
     static const struct {
         gg_op op;
         int64_t rows, more; /* of an expert; rows of all beside those */
         bool ahead;
+        int N, K; /* 0: 2048 and 4096 */
     } rows[] = {
-        {GG_FORWARD, 1, 0, false},    {GG_FORWARD, 127, 0, false}, {GG_FORWARD, 128, 0, false},
-        {GG_FORWARD, 4096, 0, false}, {GG_DX, 1, 0, false},        {GG_DX, 127, 0, false},
-        {GG_DX, 128, 0, false},       {GG_DX, 4096, 0, false},     {GG_DW, 0, 1, true},
-        {GG_DW, 127, 0, true},        {GG_DW, 127, 7, true},       {GG_DW, 128, 0, false},
-        {GG_DW, 4096, 0, false},
+        {GG_FORWARD, 1, 0, false, 0, 0},
+        {GG_FORWARD, 127, 0, false, 0, 0},
+        {GG_FORWARD, 128, 0, false, 0, 0},
+        {GG_FORWARD, 4096, 0, false, 0, 0},
+        {GG_DX, 1, 0, false, 0, 0},
+        {GG_DX, 127, 0, false, 0, 0},
+        {GG_DX, 128, 0, false, 0, 0},
+        {GG_DX, 4096, 0, false, 0, 0},
+        {GG_DW, 0, 1, true, 0, 0},
+        {GG_DW, 127, 0, true, 0, 0},
+        {GG_DW, 127, 7, true, 0, 0},
+        {GG_DW, 128, 0, false, 0, 0},
+        {GG_DW, 4096, 0, false, 0, 0},
+        /* 8 tiles of an expert */
+        {GG_DW, 32, 7, true, 256, 128},
+        {GG_DW, 33, 0, false, 256, 128},
+        /* windows of 843 rows for 16 tiles, of 434 for 32; one tile for all 1000 */
+        {GG_DW, 125, 0, false, 1024, 64},
+        {GG_DW, 125, 0, true, 2048, 64},
+        {GG_DW, 125, 0, false, 64, 64},
     };
     for (gg_mainloop mainloop = 0; mainloop < GG_NUM_MAINLOOPS; mainloop++)
         for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -257,6 +274,8 @@ static void test_wgmma_draws_tiles_and_fetches_ahead(void **state) {
             p.op = rows[i].op;
             p.topk = 1;
             p.T = rows[i].rows * p.E + rows[i].more;
+            p.N = rows[i].N ? rows[i].N : 2048;
+            p.K = rows[i].K ? rows[i].K : 4096;
             assert_int_equal(plan(p, c, hopper, &out, reason), GG_OK);
             assert_int_equal(out.draws_tiles, mainloop == GG_WGMMA);
             if (mainloop == GG_WGMMA && macro(&out, " FETCHES_AHEAD=") != rows[i].ahead)
@@ -322,7 +341,7 @@ static void test_wgmma_asks_for_weights_by_lines(void **state) {
     }
 }
 
-/* Without tuning, by the rows of an expert. Forward and dX: one tile of tokens while 192 are enough, then 256, or 192 where the
+/* Without tuning where there are tiles enough, by the rows of an expert. Forward and dX: one tile of tokens while 192 are enough, then 256, or 192 where the
  * last of few tiles would end later; of gathered dy 128, with twice the weights, where an expert's are at most 32 MiB and K does
  * not end far inside a tile of 256. dW of few rows: three stages; of many the gathered operand on the side of 128, unless the
  * other way needs fewer tiles: with a gather that would be on the side of 256, a twentieth fewer. */
@@ -389,6 +408,7 @@ static void test_wgmma_defaults(void **state) {
         p.op = rows[i].op;
         p.fusions = rows[i].fusions;
         p.topk = 1;
+        p.E = p.op == GG_DW ? 64 : 8; /* so that no smaller tiles are better */
         p.T = rows[i].rows * p.E;
         p.N = rows[i].N ? rows[i].N : 2048;
         p.K = rows[i].K ? rows[i].K : 4096;
@@ -405,6 +425,62 @@ static void test_wgmma_defaults(void **state) {
     }
 }
 
+/* Smaller tiles where a multiprocessor would have few, as fitted to times on an H200: what more turns, or one of smaller tiles, take. */
+static void test_wgmma_cuts_smaller(void **state) {
+    (void)state;
+    static const struct {
+        gg_op op;
+        unsigned fusions;
+        int E, N, K, topk;
+        int64_t T;
+        int m, n, k, warps, stages;
+    } rows[] = {
+        /* dW of one expert: 64, 96, 80, 128 tiles are one turn; of 72 of 128 x 256 none smaller are */
+        {GG_DW, 0, 1, 128, 2048, 1, 8192, 64, 64, 64, 4, 8},
+        {GG_DW, GG_PERMUTE_X, 1, 128, 2048, 1, 8192, 64, 64, 64, 4, 8},
+        {GG_DW, 0, 1, 384, 2048, 1, 8192, 64, 128, 64, 4, 8},
+        {GG_DW, 0, 1, 640, 2048, 1, 8192, 64, 128, 128, 8, 6},
+        {GG_DW, GG_PERMUTE_Y, 1, 1024, 2048, 1, 8192, 64, 128, 128, 8, 6},
+        {GG_DW, 0, 1, 1152, 2048, 1, 8192, 64, 128, 256, 8, 4},
+        /* more experts */
+        {GG_DW, 0, 2, 1024, 1024, 1, 2048, 64, 128, 128, 8, 6},
+        {GG_DW, 0, 4, 1024, 1024, 1, 4096, 64, 128, 256, 8, 4},
+        {GG_FORWARD, 0, 1, 1024, 1024, 1, 128, 64, 64, 64, 4, 8},
+        {GG_FORWARD, 0, 4, 1024, 1024, 1, 512, 64, 128, 64, 4, 8},
+        {GG_FORWARD, 0, 8, 1024, 1024, 1, 1024, 128, 128, 64, 8, 6},
+        {GG_FORWARD, 0, 16, 1024, 1024, 1, 2048, 192, 128, 64, 8, 4},
+        /* 1024 rows of each expert whatever the routing; 512 with its spread, of which tiles of 128 make a turn too many */
+        {GG_FORWARD, 0, 2, 2048, 1024, 2, 1024, 128, 128, 64, 8, 6},
+        {GG_FORWARD, 0, 4, 1024, 2048, 2, 1024, 192, 128, 64, 8, 4},
+        {GG_FORWARD, GG_PERMUTE_X, 2, 512, 1024, 2, 1024, 64, 128, 64, 4, 8},
+        {GG_FORWARD, GG_PERMUTE_Y, 8, 128, 2048, 2, 1024, 64, 64, 64, 4, 8},
+        {GG_FORWARD, 0, 8, 2048, 2048, 1, 1, 128, 64, 64, 4, 8}, /* one row */
+        {GG_DX, 0, 1, 1024, 512, 1, 1024, 64, 64, 64, 4, 8},
+        {GG_DX, GG_PERMUTE_Y, 1, 2048, 1024, 1, 256, 64, 64, 64, 4, 8},
+        {GG_DX, GG_PERMUTE_X, 4, 1536, 1024, 2, 256, 64, 64, 128, 4, 8},
+        /* silu_and_mul's epilogue has tiles of its own */
+        {GG_FORWARD, GG_FUSE_SILU, 1, 1024, 1024, 1, 128, 192, 128, 64, 8, 4},
+        {GG_FORWARD, 0, 1, 1024, 1024, 1, 0, 128, 128, 64, 8, 6}, /* no rows */
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const gg_problem p = {.op = rows[i].op,
+                              .fusions = rows[i].fusions,
+                              .E = rows[i].E,
+                              .N = rows[i].N,
+                              .K = rows[i].K,
+                              .topk = rows[i].topk,
+                              .T = rows[i].T};
+        const gg_config c = gg_default_config(&p, &hopper, false);
+        gg_plan out;
+        char reason[GG_REASON_SIZE];
+        if (c.block_m != rows[i].m || c.block_n != rows[i].n || c.block_k != rows[i].k ||
+            c.num_warps != rows[i].warps || c.num_stages != rows[i].stages)
+            fail_msg("row %zu: %d x %d x %d, %d warps, %d stages", i, c.block_m, c.block_n, c.block_k,
+                     c.num_warps, c.num_stages);
+        assert_int_equal(plan(p, c, hopper, &out, reason), GG_OK);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refusals),
@@ -418,6 +494,7 @@ int main(void) {
         cmocka_unit_test(test_wgmma_asks_for_weights_by_lines),
         cmocka_unit_test(test_wgmma_stores_by_warps_where_tma_loads),
         cmocka_unit_test(test_wgmma_defaults),
+        cmocka_unit_test(test_wgmma_cuts_smaller),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -200,7 +200,7 @@ static void test_copying_candidates(void **state) {
             }
             assert_int_equal(count - copying, fewer);
             assert_int_equal(copying > 0, gg_workspace_bytes(&p) > 0);
-            if (copying) assert_true(copying >= 5 && copying <= 7);
+            if (copying) assert_true(copying >= 8 && copying <= 10);
         }
 }
 

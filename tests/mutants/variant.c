@@ -5,8 +5,6 @@
 #define gg_embedded_sources mutant_embedded_sources
 #define gg_plan_make JOIN(VARIANT, plan_make)
 #define gg_plan_source JOIN(VARIANT, plan_source)
-#define gg_default_config JOIN(VARIANT, default_config)
-#define gg_candidate_configs JOIN(VARIANT, candidate_configs)
 #define gg_workspace_bytes JOIN(VARIANT, workspace_bytes)
 #define gg_launch JOIN(VARIANT, launch)
 #define gg_has_workspace JOIN(VARIANT, has_workspace)
