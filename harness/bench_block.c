@@ -240,6 +240,10 @@ gg_status mg_bench_block(const mg_bench_block_options *options, mg_bench_block_t
     gg_status status;
     *times = (mg_bench_block_times){0};
     if (!find_block(&b)) return GG_ERR_ARGUMENT;
+    if (options->backend && !strcmp(options->backend, "cuda") && !gg_cuda_available(reason)) {
+        snprintf(error, MG_ERROR_SIZE, "timings need a GPU: %s, or name --backend sim", reason);
+        return GG_ERR_NO_DEVICE;
+    }
     b.p = mg_block_problem(&b.block, options->mode, options->fusions, options->dtype);
     if (!(b.samples = malloc(2 * (size_t)options->repeat * sizeof *b.samples))) return GG_ERR_MEMORY;
     if ((status = fail(&b, gg_open(&b.context, &open), "no device"))) goto out;
@@ -343,11 +347,6 @@ int mg_block_main(int argc, char **argv) {
         return mg_arguments_fail(&arguments, "--backend is cuda or sim");
     if (strcmp(dtype, "fp16") && strcmp(dtype, "bf16"))
         return mg_arguments_fail(&arguments, "--dtype is bf16 or fp16");
-    char why[GG_REASON_SIZE];
-    if (!strcmp(backend, "cuda") && !gg_cuda_available(why)) {
-        fprintf(stderr, "moegemm block: error: timings need a GPU: %s, or name --backend sim\n", why);
-        return MG_EXIT_INTERNAL;
-    }
     mg_bench_block_times times;
     gg_status status = mg_bench_block(&o, &times, error);
     if (status == GG_ERR_ARGUMENT) return mg_arguments_fail(&arguments, error);

@@ -25,14 +25,15 @@ static const gg_config configs[GG_NUM_MAINLOOPS] = {
     [GG_WGMMA] = {GG_WGMMA, 64, 128, 64, 4, 3, 0},
 };
 
-/* One step a tile in each op, and tiles enough for each block that descriptions come round; few enough rows for dW to fetch them
- * ahead. */
+/* One step a tile in each op, and tiles enough for each block that descriptions come round; where dW is to fetch its rows ahead, so
+ * many tiles that each asks for few. */
 static ragged shape_of(const row *m) {
     ragged few = {
         .E = 8, .N = 208, .K = 208, .topk = 1, .T = 1023, .m_sizes = {64, 1, 0, 50, 762, 64, 30, 52}};
     if (!m->short_steps) return shape;
     if (m->op == GG_FORWARD) few.N = 400, few.K = 64;
     if (m->op == GG_DX) few.N = 64, few.K = 400;
+    if (m->op == GG_DW && m->macro) few.N = few.K = 400;
     return few;
 }
 
