@@ -141,33 +141,37 @@ static int64_t tile_ns(const gg_problem *p, int64_t rows, int64_t cols, int64_t 
 typedef struct cut {
     int64_t tiles, ns;
 } cut;
-static cut cut_into(const gg_problem *p, const gg_device *device, const gg_config *c) {
-    const int64_t M = p->T * p->topk, experts = min64(p->E, M);
-    int64_t tiles = 0, sum = 0, longest = 0; /* tiles and their times, twice */
-    int rows, cols, step;
-    tile_shape(p->op, c, &rows, &cols, &step);
-    for (int half = 0; half < 2 && M > 0; half++) {
-        const int64_t average = M < p->E ? 1 : M / p->E, others = p->E > p->topk ? p->E - p->topk : 0;
-        const int64_t spread = root(average * others / p->E); /* none where each token goes to all experts */
+static cut dW_cut_into(const gg_problem *p, const gg_device *device, int rows, int cols) {
+    const int64_t tiles = p->E * ceil_div(p->N, rows) * ceil_div(p->K, cols);
+    const int64_t steps = ceil_div(p->T * p->topk, p->E * (int64_t)WGMMA_STEP);
+    return (cut){tiles, LAUNCH_NS + ceil_div(tiles, device->sm_count) * tile_ns(p, rows, cols, steps)};
+}
+static cut rows_cut_into(const gg_problem *p, const gg_device *device, int rows, int cols) {
+    const int64_t M = p->T * p->topk, experts = min64(p->E, M), average = M < p->E ? 1 : M / p->E;
+    const int64_t others =
+        p->E > p->topk ? p->E - p->topk : 0; /* none where each token goes to all experts */
+    const int64_t spread = root(average * others / p->E);
+    const int64_t reduction = p->op == GG_FORWARD ? p->K : p->N, columns = p->op == GG_FORWARD ? p->N : p->K;
+    int64_t tiles = 0, sum = 0, longest = 0; /* tiles and their times, each half as if it were all */
+    for (int half = 0; half < 2; half++) {
         const int64_t here = half ? average + spread : average - spread; /* of an expert */
-        int64_t count, ns;
-        if (p->op == GG_DW) {
-            count = p->E * ceil_div(p->N, rows) * ceil_div(p->K, cols);
-            ns = tile_ns(p, rows, cols, ceil_div(M, p->E * (int64_t)step));
-        } else {
-            if (here <= 0) continue;
-            const int64_t row_tiles = ceil_div(here, rows), even = ceil_div(here, row_tiles);
-            const int64_t used =
-                wgmma_q_is_rows(p->op, rows, cols) ? ceil_div(even, WGMMA_SHORT_BOX) * WGMMA_SHORT_BOX : rows;
-            count = experts * row_tiles * ceil_div(p->op == GG_FORWARD ? p->N : p->K, cols);
-            ns = tile_ns(p, used, cols, ceil_div(p->op == GG_FORWARD ? p->K : p->N, step));
-        }
+        if (here <= 0) continue;
+        const int64_t row_tiles = ceil_div(here, rows), even = ceil_div(here, row_tiles);
+        const int64_t used =
+            wgmma_q_is_rows(p->op, rows, cols) ? ceil_div(even, WGMMA_SHORT_BOX) * WGMMA_SHORT_BOX : rows;
+        const int64_t count = experts * row_tiles * ceil_div(columns, cols);
+        const int64_t ns = tile_ns(p, used, cols, ceil_div(reduction, WGMMA_STEP));
         tiles += count;
         sum += count * ns;
         longest = ns > longest ? ns : longest;
     }
     const int64_t turns = ceil_div(tiles, 2 * (int64_t)device->sm_count);
     return (cut){tiles / 2, LAUNCH_NS + (turns > 1 ? turns * (sum / tiles) : longest)};
+}
+static cut cut_into(const gg_problem *p, const gg_device *device, const gg_config *c) {
+    int rows, cols, step;
+    tile_shape(p->op, c, &rows, &cols, &step);
+    return p->op == GG_DW ? dW_cut_into(p, device, rows, cols) : rows_cut_into(p, device, rows, cols);
 }
 
 /* Where a multiprocessor has so few tiles that the last ones decide, smaller ones may come out better. */
@@ -180,7 +184,8 @@ static gg_config cut_smaller(const gg_problem *p, const gg_device *device, gg_co
     gg_config best = usual;
     gg_plan plan;
     char reason[GG_REASON_SIZE];
-    if (as_usual.tiles > FEW_TURNS * (int64_t)device->sm_count || p->fusions & GG_FUSE_SILU) return usual;
+    if (as_usual.tiles > FEW_TURNS * (int64_t)device->sm_count) return usual;
+    if (p->T == 0 || p->fusions & GG_FUSE_SILU) return usual;
     for (size_t i = 0; i < COUNT(smaller); i++) {
         if (smaller[i].tokens == 192 && gathers(p)) continue; /* four warps copy 128 rows at ease */
         const gg_config other = config_of_sides(p->op, smaller[i], usual.tma);
@@ -195,12 +200,12 @@ static gg_config cut_smaller(const gg_problem *p, const gg_device *device, gg_co
 /* dW of many rows: the gathered operand on the side of 128, unless the other way needs fewer tiles, by a twentieth at least where it
  * would be gathered on the side of 256: a tile that N or K ends in takes nearly as long as a whole one. */
 static gg_config dW_of_many_rows(const gg_problem *p, unsigned tma) {
-    bool wide_rows = p->fusions & GG_PERMUTE_X, gathers = p->fusions & (GG_PERMUTE_X | GG_PERMUTE_Y);
+    bool wide_rows = p->fusions & GG_PERMUTE_X;
     int64_t tiles[2]; /* of 128 rows and 256 columns, of 256 and 128 */
     for (int wide = 0; wide < 2; wide++)
         tiles[wide] = ceil_div(p->N, 128 << wide) * ceil_div(p->K, 256 >> wide);
     int64_t here = tiles[wide_rows], other = tiles[!wide_rows];
-    if (gathers ? other * 20 <= here * 19 : other < here) wide_rows = !wide_rows;
+    if (gathers(p) ? other * 20 <= here * 19 : other < here) wide_rows = !wide_rows;
     const sides s = {wide_rows ? 256 : 128, wide_rows ? 128 : 256, 4, 8};
     return config_of_sides(p->op, s, tma);
 }

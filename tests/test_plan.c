@@ -461,6 +461,7 @@ static void test_wgmma_cuts_smaller(void **state) {
         /* silu_and_mul's epilogue has tiles of its own */
         {GG_FORWARD, GG_FUSE_SILU, 1, 1024, 1024, 1, 128, 192, 128, 64, 8, 4},
         {GG_FORWARD, 0, 1, 1024, 1024, 1, 0, 128, 128, 64, 8, 6}, /* no rows */
+        {GG_DW, 0, 1, 1024, 1024, 1, 0, 64, 128, 256, 8, 3},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const gg_problem p = {.op = rows[i].op,
@@ -481,6 +482,31 @@ static void test_wgmma_cuts_smaller(void **state) {
     }
 }
 
+/* Before sm_90 tiles of 64 in dW where those of 128 leave half of the device idle. */
+static void test_older_devices_cut_smaller(void **state) {
+    (void)state;
+    static const struct {
+        int E, N, K, tile;
+    } rows[] = {{1, 128, 2048, 64},
+                {1, 1024, 1024, 64},
+                {1, 1024, 1152, 128},
+                {8, 256, 1024, 128},
+                {8, 64, 4096, 64}};
+    gg_device ampere = hopper;
+    ampere.cc = 80;
+    ampere.sm_count = 132;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const gg_problem p = {
+            .op = GG_DW, .E = rows[i].E, .N = rows[i].N, .K = rows[i].K, .topk = 1, .T = 4096};
+        const gg_config c = gg_default_config(&p, &ampere, false);
+        gg_plan out;
+        char reason[GG_REASON_SIZE];
+        if (c.mainloop != GG_MMA_SYNC || c.block_n != rows[i].tile || c.block_k != rows[i].tile)
+            fail_msg("row %zu: %d x %d", i, c.block_n, c.block_k);
+        assert_int_equal(plan(p, c, ampere, &out, reason), GG_OK);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refusals),
@@ -495,6 +521,7 @@ int main(void) {
         cmocka_unit_test(test_wgmma_stores_by_warps_where_tma_loads),
         cmocka_unit_test(test_wgmma_defaults),
         cmocka_unit_test(test_wgmma_cuts_smaller),
+        cmocka_unit_test(test_older_devices_cut_smaller),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
