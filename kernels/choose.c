@@ -2,9 +2,18 @@
 #include "plan_internal.h"
 
 enum {
-    WEIGHTS_THAT_STAY = 32 << 20, /* bytes of an expert, of some 50 MiB of L2 that several experts share */
-    WGMMA_ROWS_OF_192 = 150,      /* as WGMMA_FEW_ROWS, within one tile of 192 */
-    /* of an H200: products in the time of a byte of memory; bytes in the 3 us of a small launch */
+    /* Rows of an expert, of an H200 as all that follows (NOTES.md, defaults): with routing's spread within one tile of 128 tokens, one
+     * of 192, two of 256 */
+    WGMMA_ROWS_OF_128 = 114,
+    WGMMA_ROWS_OF_192 = 168,
+    WGMMA_ROWS_OF_512 = 480,
+    /* from which on 128 gathered tokens go with 256 weights; from which on dW has many, and where its x is gathered */
+    WGMMA_GATHERED_ROWS = 92,
+    WGMMA_DW_ROWS = 118,
+    WGMMA_DW_ROWS_OF_X = 88,
+    /* bytes of an expert's weights, which tiles of 128 tokens may read again and again, out of L2 */
+    WEIGHTS_AT_HAND = 12 << 20,
+    /* products in the time of a byte of memory; bytes in the 3 us of a small launch */
     FLOPS_PER_BYTE = 150,
     COPY_START = 12 << 20
 };
@@ -112,15 +121,19 @@ static int64_t root(int64_t square) {
     return root;
 }
 
-/* What tiles of 128 weights and so many tokens cost a multiprocessor: each the rows it has, in units of 32, and 64 more for loading
- * weights; its share of all, and one more, since the last ones do not come out even. */
-static int64_t cost_of_tokens(const gg_problem *p, const gg_device *device, int64_t rows, int tokens) {
-    const int64_t spread = root(rows);
+/* What tiles of so many tokens and weights cost a multiprocessor: of 128 weights each the rows it has, in units of 32, and 64 more for
+ * loading weights; of 256 weights, which multiply 128 rows whether there or not, what was measured beside those. Its share of all, and
+ * one more, since the last ones do not come out even. */
+enum { COST_OF_128_X_256 = 310 };
+static int64_t cost_of_tokens(const gg_problem *p, const gg_device *device, int tokens, int weights) {
+    const int64_t rows = p->T * p->topk / p->E, spread = root(rows);
     int64_t all = 0, widest = 0;
     for (int half = 0; half < 2; half++) {
         int64_t rows_here = half ? rows + spread : rows - spread, tiles = ceil_div(rows_here, tokens);
-        int64_t cost = ceil_div(ceil_div(rows_here, tiles), WGMMA_SHORT_BOX) * WGMMA_SHORT_BOX + 64;
-        all += p->E * tiles * cost * ceil_div(p->op == GG_FORWARD ? p->N : p->K, 128) / 2;
+        int64_t cost = weights == 256
+                           ? COST_OF_128_X_256
+                           : ceil_div(ceil_div(rows_here, tiles), WGMMA_SHORT_BOX) * WGMMA_SHORT_BOX + 64;
+        all += p->E * tiles * cost * ceil_div(p->op == GG_FORWARD ? p->N : p->K, weights) / 2;
         widest = cost > widest ? cost : widest;
     }
     return all / device->sm_count + widest;
@@ -215,24 +228,27 @@ static gg_config usual_wgmma(const gg_problem *p, const gg_device *device) {
     /* few rows of dW are mostly output: with three stages there is room to store more at once */
     static const sides dW_of_few_rows = {128, 256, 3, 8}, narrow = {128, 128, 6, 8},
                        middle = {128, 192, 4, 8}, wide = {128, 256, 4, 8}, wide_weights = {256, 128, 4, 8};
-    const int64_t rows_per_expert = p->T * p->topk / p->E;
+    const int64_t rows = p->T * p->topk / p->E; /* of an expert */
     const unsigned tma = legal_tma(p, device);
+    const bool gathered = gathers(p);
     if (p->op == GG_DW)
-        return rows_per_expert >= WGMMA_MANY_ROWS ? dW_of_many_rows(p, tma)
-                                                  : config_of_sides(p->op, dW_of_few_rows, tma);
+        return rows >= (p->fusions & GG_PERMUTE_X ? WGMMA_DW_ROWS_OF_X : WGMMA_DW_ROWS)
+                   ? dW_of_many_rows(p, tma)
+                   : config_of_sides(p->op, dW_of_few_rows, tma);
     /* few rows: the weights are the traffic, and a short side of tokens leaves them the ring */
-    if (rows_per_expert <= WGMMA_FEW_ROWS) return config_of_sides(p->op, narrow, tma);
-    if (rows_per_expert <= WGMMA_ROWS_OF_192) return config_of_sides(p->op, middle, tma);
-    /* More rows: as many tokens a tile as can be, so that weights are read as seldom; but of gathered ones four warps can copy
-     * 128 at ease, and in dX the weights of an expert stay in L2 meanwhile, unless K ends far inside a tile of 256. */
-    bool stay = (int64_t)p->N * p->K * 2 <= WEIGHTS_THAT_STAY;
-    bool ends = ceil_div(p->K, 256) * 256 * 32 > ceil_div(p->K, 128) * 128 * 33;
-    if (p->op == GG_DX && p->fusions & GG_PERMUTE_Y && stay && !ends)
+    if (rows <= WGMMA_ROWS_OF_128)
+        return config_of_sides(p->op, gathered && rows >= WGMMA_GATHERED_ROWS ? wide_weights : narrow, tma);
+    if (rows <= WGMMA_ROWS_OF_192) return config_of_sides(p->op, middle, tma);
+    /* More rows: as many tokens a tile as can be, so that weights are read as seldom; 192 where these come out better by 3%; 128
+     * of gathered ones, which four warps copy at ease, if the weights are at hand. In forward of more rows these gain nothing. */
+    const bool at_hand = (int64_t)p->N * p->K * 2 <= WEIGHTS_AT_HAND;
+    const int64_t cost_192 = cost_of_tokens(p, device, 192, 128) * 100 / 97;
+    const int64_t cost_256 = cost_of_tokens(p, device, 256, 128);
+    const int64_t least = min64(cost_192, cost_256);
+    if (gathered && at_hand && (p->op == GG_DX || rows < WGMMA_ROWS_OF_512) &&
+        cost_of_tokens(p, device, 128, 256) < least)
         return config_of_sides(p->op, wide_weights, tma);
-    /* so few tiles that the last ones decide */
-    int64_t cost_192 = cost_of_tokens(p, device, rows_per_expert, 192);
-    bool few_tiles = cost_192 * 100 < cost_of_tokens(p, device, rows_per_expert, 256) * 97;
-    return config_of_sides(p->op, few_tiles ? middle : wide, tma);
+    return config_of_sides(p->op, cost_192 < cost_256 ? middle : wide, tma);
 }
 
 /* Whether copying the gathered rows together takes less time than gathering them on the way. Copying moves them twice, and the launch

@@ -15,6 +15,8 @@ enum {
     MAX_BLOCKS_PER_SM = 4,      /* more only adds starts: the kernels are persistent */
     BLOCK_SMEM_RESERVED = 1024, /* what the hardware keeps for itself per block */
     MAX_BOX_ROWS = 256,         /* of a tensor map's box */
+    WGMMA_FEW_ROWS = 96,   /* of an expert in forward: with routing's spread well within one tile of 128 */
+    WGMMA_MANY_ROWS = 128, /* of an expert in dW: none is fetched ahead */
     WGMMA_WINDOW_BYTES = 7 << 18,    /* of rows that dW fetches ahead */
     WGMMA_FETCHED_ROWS = 32,         /* that a tile may ask for: more hold it up */
     WGMMA_PIECE_ROWS = 64,           /* of a piece of output */

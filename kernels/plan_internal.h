@@ -5,10 +5,8 @@
 #include "grouped_gemm.h"
 
 enum {
-    WGMMA_STEP = 64,       /* reduction a stage: one 128-byte swizzle span */
-    WGMMA_SHORT_BOX = 32,  /* rows of a box of what a tile may need in part */
-    WGMMA_MANY_ROWS = 128, /* of an expert in dW */
-    WGMMA_FEW_ROWS = 96,   /* in forward and dX: with routing's spread still within one tile of 128 */
+    WGMMA_STEP = 64,      /* reduction a stage: one 128-byte swizzle span */
+    WGMMA_SHORT_BOX = 32, /* rows of a box of what a tile may need in part */
 };
 
 #define COUNT(table) (sizeof(table) / sizeof *(table))

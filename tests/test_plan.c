@@ -341,10 +341,11 @@ static void test_wgmma_asks_for_weights_by_lines(void **state) {
     }
 }
 
-/* Without tuning where there are tiles enough, by the rows of an expert. Forward and dX: one tile of tokens while 192 are enough, then 256, or 192 where the
- * last of few tiles would end later; of gathered dy 128, with twice the weights, where an expert's are at most 32 MiB and K does
- * not end far inside a tile of 256. dW of few rows: three stages; of many the gathered operand on the side of 128, unless the
- * other way needs fewer tiles: with a gather that would be on the side of 256, a twentieth fewer. */
+/* Without tuning where there are tiles enough, by the rows of an expert. Forward and dX: one tile of tokens while 128, then while 192
+ * are enough, then 256, or 192 where these come out better; of gathered ones 128, with twice the weights, from 92 on, and of more where
+ * that comes out better and an expert's weights are at most 12 MiB, in forward within two tiles of 256. dW of few rows: three
+ * stages; of many the gathered operand on the side of 128, unless the other way needs fewer tiles: with a gather that would be on the
+ * side of 256, a twentieth fewer. */
 static void test_wgmma_defaults(void **state) {
     (void)state;
     static const struct {
@@ -352,63 +353,84 @@ static void test_wgmma_defaults(void **state) {
         unsigned fusions;
         int64_t rows; /* of an expert */
         int m, n, k, stages;
-        int N, K; /* 0: 2048 and 4096 */
+        int N, K, E; /* 0: 2048 and 4096, 64 */
     } rows[] = {
-        {GG_FORWARD, 0, 0, 128, 128, 64, 6, 0, 0},
-        {GG_FORWARD, 0, 96, 128, 128, 64, 6, 0, 0},
-        {GG_FORWARD, 0, 97, 192, 128, 64, 4, 0, 0},
-        {GG_FORWARD, GG_PERMUTE_X, 150, 192, 128, 64, 4, 0, 0},
-        {GG_FORWARD, GG_PERMUTE_X, 151, 256, 128, 64, 4, 0, 0},
-        {GG_FORWARD, GG_PERMUTE_Y, 4096, 256, 128, 64, 4, 0, 0},
+        {GG_FORWARD, 0, 0, 128, 128, 64, 6, 0, 0, 0},
+        {GG_FORWARD, 0, 114, 128, 128, 64, 6, 0, 0, 0},
+        {GG_FORWARD, 0, 115, 192, 128, 64, 4, 0, 0, 0},
+        {GG_FORWARD, 0, 168, 192, 128, 64, 4, 0, 0, 0},
+        {GG_FORWARD, 0, 169, 256, 128, 64, 4, 0, 0, 0},
+        {GG_FORWARD, GG_PERMUTE_X, 91, 128, 128, 64, 6, 0, 0, 0},
+        {GG_FORWARD, GG_PERMUTE_X, 92, 128, 256, 64, 4, 0, 0, 0},
+        {GG_FORWARD, GG_PERMUTE_X, 114, 128, 256, 64, 4, 0, 0, 0},
+        {GG_FORWARD, GG_PERMUTE_X, 115, 192, 128, 64, 4, 0, 0, 0},
+        {GG_FORWARD, GG_PERMUTE_X, 168, 192, 128, 64, 4, 0, 0, 0},
+        {GG_FORWARD, GG_PERMUTE_X, 169, 256, 128, 64, 4, 0, 0, 0},
+        {GG_FORWARD, GG_PERMUTE_Y, 92, 128, 128, 64, 6, 0, 0, 0},
+        {GG_FORWARD, GG_PERMUTE_Y, 4096, 256, 128, 64, 4, 0, 0, 0},
         /* few tiles: 225 rows are one of 256 or two of 128, with less behind the others; 257 are two of 160 either way */
-        {GG_FORWARD, 0, 209, 256, 128, 64, 4, 0, 0},
-        {GG_FORWARD, 0, 210, 192, 128, 64, 4, 0, 0},
-        {GG_FORWARD, GG_PERMUTE_X, 273, 192, 128, 64, 4, 0, 0},
-        {GG_FORWARD, GG_PERMUTE_X, 274, 256, 128, 64, 4, 0, 0},
-        {GG_DX, 0, 96, 128, 64, 128, 6, 0, 0},
-        {GG_DX, GG_PERMUTE_Y, 150, 192, 64, 128, 4, 0, 0},
-        {GG_DX, GG_PERMUTE_Y, 151, 128, 64, 256, 4, 0, 0},
-        {GG_DX, GG_PERMUTE_Y, 151, 128, 64, 256, 4, 2048, 8192},
-        {GG_DX, GG_PERMUTE_Y, 151, 256, 64, 128, 4, 2056, 8192},
-        {GG_DX, GG_PERMUTE_Y, 4096, 128, 64, 256, 4, 7168, 2048},
-        {GG_DX, GG_PERMUTE_Y, 4096, 256, 64, 128, 4, 2048, 1408},
-        {GG_DX, GG_PERMUTE_Y, 4096, 256, 64, 128, 4, 5760, 2880},
-        /* 31 and 33 times 128 */
-        {GG_DX, GG_PERMUTE_Y, 4096, 256, 64, 128, 4, 2048, 3968},
-        {GG_DX, GG_PERMUTE_Y, 4096, 128, 64, 256, 4, 2048, 4224},
-        {GG_DX, GG_PERMUTE_X, 4096, 256, 64, 128, 4, 0, 0},
-        {GG_DW, 0, 127, 64, 128, 256, 3, 0, 0},
-        {GG_DW, GG_PERMUTE_X, 127, 64, 128, 256, 3, 0, 0},
-        {GG_DW, GG_PERMUTE_Y, 127, 64, 128, 256, 3, 0, 0},
-        {GG_DW, 0, 128, 64, 128, 256, 4, 0, 0},
-        {GG_DW, GG_PERMUTE_X, 128, 64, 256, 128, 4, 0, 0},
-        {GG_DW, GG_PERMUTE_Y, 128, 64, 128, 256, 4, 0, 0},
-        {GG_DW, 0, 127, 64, 128, 256, 3, 2048, 1408},
+        {GG_FORWARD, 0, 209, 256, 128, 64, 4, 0, 0, 8},
+        {GG_FORWARD, 0, 210, 192, 128, 64, 4, 0, 0, 8},
+        {GG_FORWARD, GG_PERMUTE_X, 273, 192, 128, 64, 4, 0, 0, 8},
+        {GG_FORWARD, GG_PERMUTE_X, 274, 256, 128, 64, 4, 0, 0, 8},
+        /* 320 rows: three tiles of 128 or two of 160; 416: four or two of 224 */
+        {GG_FORWARD, GG_PERMUTE_X, 320, 128, 256, 64, 4, 1536, 2048, 0},
+        {GG_FORWARD, 0, 320, 256, 128, 64, 4, 1536, 2048, 0},
+        {GG_FORWARD, GG_PERMUTE_Y, 320, 256, 128, 64, 4, 1536, 2048, 0},
+        {GG_FORWARD, GG_PERMUTE_X, 416, 256, 128, 64, 4, 1536, 2048, 0},
+        {GG_FORWARD, GG_PERMUTE_X, 479, 128, 256, 64, 4, 1536, 2048, 0},
+        {GG_FORWARD, GG_PERMUTE_X, 480, 256, 128, 64, 4, 1536, 2048, 0},
+        /* 12 MiB, and a little more */
+        {GG_FORWARD, GG_PERMUTE_X, 320, 128, 256, 64, 4, 3072, 2048, 0},
+        {GG_FORWARD, GG_PERMUTE_X, 320, 256, 128, 64, 4, 3072, 2056, 0},
+        {GG_DX, 0, 114, 128, 64, 128, 6, 0, 0, 0},
+        {GG_DX, GG_PERMUTE_X, 92, 128, 64, 128, 6, 0, 0, 0},
+        {GG_DX, GG_PERMUTE_Y, 91, 128, 64, 128, 6, 0, 0, 0},
+        {GG_DX, GG_PERMUTE_Y, 92, 128, 64, 256, 4, 0, 0, 0},
+        {GG_DX, GG_PERMUTE_Y, 114, 128, 64, 256, 4, 0, 0, 0},
+        {GG_DX, GG_PERMUTE_Y, 115, 192, 64, 128, 4, 0, 0, 0},
+        {GG_DX, GG_PERMUTE_Y, 169, 256, 64, 128, 4, 2048, 768, 0},
+        {GG_DX, GG_PERMUTE_Y, 416, 256, 64, 128, 4, 2048, 768, 0},
+        {GG_DX, GG_PERMUTE_Y, 512, 128, 64, 256, 4, 2048, 768, 0},
+        {GG_DX, GG_PERMUTE_Y, 4096, 128, 64, 256, 4, 2048, 768, 0},
+        {GG_DX, GG_PERMUTE_Y, 512, 128, 64, 256, 4, 2048, 3072, 0},
+        {GG_DX, GG_PERMUTE_Y, 512, 256, 64, 128, 4, 2056, 3072, 0},
+        /* 11 times 128 are six times 256 */
+        {GG_DX, GG_PERMUTE_Y, 512, 256, 64, 128, 4, 2048, 1408, 0},
+        {GG_DX, GG_PERMUTE_X, 512, 256, 64, 128, 4, 2048, 768, 0},
+        {GG_DX, GG_PERMUTE_X, 4096, 256, 64, 128, 4, 0, 0, 0},
+        {GG_DW, 0, 117, 64, 128, 256, 3, 0, 0, 0},
+        {GG_DW, 0, 118, 64, 128, 256, 4, 0, 0, 0},
+        {GG_DW, GG_PERMUTE_X, 87, 64, 128, 256, 3, 0, 0, 0},
+        {GG_DW, GG_PERMUTE_X, 88, 64, 256, 128, 4, 0, 0, 0},
+        {GG_DW, GG_PERMUTE_Y, 117, 64, 128, 256, 3, 0, 0, 0},
+        {GG_DW, GG_PERMUTE_Y, 118, 64, 128, 256, 4, 0, 0, 0},
+        {GG_DW, 0, 117, 64, 128, 256, 3, 2048, 1408, 0},
         /* 96 tiles of 128 x 256, 88 of 256 x 128 */
-        {GG_DW, 0, 128, 64, 256, 128, 4, 2048, 1408},
-        {GG_DW, GG_PERMUTE_Y, 128, 64, 256, 128, 4, 2048, 1408},
-        {GG_DW, GG_PERMUTE_X, 128, 64, 256, 128, 4, 2048, 1408},
+        {GG_DW, 0, 128, 64, 256, 128, 4, 2048, 1408, 0},
+        {GG_DW, GG_PERMUTE_Y, 128, 64, 256, 128, 4, 2048, 1408, 0},
+        {GG_DW, GG_PERMUTE_X, 128, 64, 256, 128, 4, 2048, 1408, 0},
         /* 88 and 96 */
-        {GG_DW, 0, 128, 64, 128, 256, 4, 1408, 2048},
-        {GG_DW, GG_PERMUTE_Y, 128, 64, 128, 256, 4, 1408, 2048},
-        {GG_DW, GG_PERMUTE_X, 128, 64, 128, 256, 4, 1408, 2048},
+        {GG_DW, 0, 128, 64, 128, 256, 4, 1408, 2048, 0},
+        {GG_DW, GG_PERMUTE_Y, 128, 64, 128, 256, 4, 1408, 2048, 0},
+        {GG_DW, GG_PERMUTE_X, 128, 64, 128, 256, 4, 1408, 2048, 0},
         /* 540 and 529; 529 and 540 */
-        {GG_DW, 0, 128, 64, 256, 128, 4, 5760, 2880},
-        {GG_DW, GG_PERMUTE_Y, 128, 64, 128, 256, 4, 5760, 2880},
-        {GG_DW, GG_PERMUTE_X, 128, 64, 256, 128, 4, 5760, 2880},
-        {GG_DW, GG_PERMUTE_X, 128, 64, 256, 128, 4, 2880, 5760},
+        {GG_DW, 0, 128, 64, 256, 128, 4, 5760, 2880, 0},
+        {GG_DW, GG_PERMUTE_Y, 128, 64, 128, 256, 4, 5760, 2880, 0},
+        {GG_DW, GG_PERMUTE_X, 128, 64, 256, 128, 4, 5760, 2880, 0},
+        {GG_DW, GG_PERMUTE_X, 128, 64, 256, 128, 4, 2880, 5760, 0},
         /* 20 and 19, 22 and 21; 19 and 20, 21 and 22 */
-        {GG_DW, GG_PERMUTE_Y, 128, 64, 256, 128, 4, 256, 2432},
-        {GG_DW, GG_PERMUTE_Y, 128, 64, 128, 256, 4, 256, 2688},
-        {GG_DW, GG_PERMUTE_X, 128, 64, 128, 256, 4, 2432, 256},
-        {GG_DW, GG_PERMUTE_X, 128, 64, 256, 128, 4, 2688, 256},
+        {GG_DW, GG_PERMUTE_Y, 128, 64, 256, 128, 4, 256, 2432, 0},
+        {GG_DW, GG_PERMUTE_Y, 128, 64, 128, 256, 4, 256, 2688, 0},
+        {GG_DW, GG_PERMUTE_X, 128, 64, 128, 256, 4, 2432, 256, 0},
+        {GG_DW, GG_PERMUTE_X, 128, 64, 256, 128, 4, 2688, 256, 0},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         gg_problem p = forward;
         p.op = rows[i].op;
         p.fusions = rows[i].fusions;
         p.topk = 1;
-        p.E = p.op == GG_DW ? 64 : 8; /* so that no smaller tiles are better */
+        p.E = rows[i].E ? rows[i].E : 64; /* so that no smaller tiles are better */
         p.T = rows[i].rows * p.E;
         p.N = rows[i].N ? rows[i].N : 2048;
         p.K = rows[i].K ? rows[i].K : 4096;
