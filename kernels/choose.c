@@ -122,17 +122,17 @@ static int64_t root(int64_t square) {
 }
 
 /* What tiles of so many tokens and weights cost a multiprocessor: of 128 weights each the rows it has, in units of 32, and 64 more for
- * loading weights; of 256 weights, which multiply 128 rows whether there or not, what was measured beside those. Its share of all, and
- * one more, since the last ones do not come out even. */
-enum { COST_OF_128_X_256 = 310 };
+ * loading weights, of gathered rows as much as 192 at least; of 256 weights, which multiply 128 rows whether there or not, what was
+ * measured beside those. Its share of all, and one more, since the last ones do not come out even. */
+enum { COST_OF_WEIGHTS = 64, LEAST_GATHERED = 192, COST_OF_128_X_256 = 310 };
 static int64_t cost_of_tokens(const gg_problem *p, const gg_device *device, int tokens, int weights) {
     const int64_t rows = p->T * p->topk / p->E, spread = root(rows);
     int64_t all = 0, widest = 0;
     for (int half = 0; half < 2; half++) {
         int64_t rows_here = half ? rows + spread : rows - spread, tiles = ceil_div(rows_here, tokens);
-        int64_t cost = weights == 256
-                           ? COST_OF_128_X_256
-                           : ceil_div(ceil_div(rows_here, tiles), WGMMA_SHORT_BOX) * WGMMA_SHORT_BOX + 64;
+        int64_t used = ceil_div(ceil_div(rows_here, tiles), WGMMA_SHORT_BOX) * WGMMA_SHORT_BOX;
+        if (gathers(p) && used < LEAST_GATHERED) used = LEAST_GATHERED;
+        int64_t cost = weights == 256 ? COST_OF_128_X_256 : used + COST_OF_WEIGHTS;
         all += p->E * tiles * cost * ceil_div(p->op == GG_FORWARD ? p->N : p->K, weights) / 2;
         widest = cost > widest ? cost : widest;
     }
@@ -239,13 +239,14 @@ static gg_config usual_wgmma(const gg_problem *p, const gg_device *device) {
     if (rows <= WGMMA_ROWS_OF_128)
         return config_of_sides(p->op, gathered && rows >= WGMMA_GATHERED_ROWS ? wide_weights : narrow, tma);
     if (rows <= WGMMA_ROWS_OF_192) return config_of_sides(p->op, middle, tma);
-    /* More rows: as many tokens a tile as can be, so that weights are read as seldom; 192 where these come out better by 3%; 128
-     * of gathered ones, which four warps copy at ease, if the weights are at hand. In forward of more rows these gain nothing. */
+    /* More rows: as many tokens a tile as can be, so that weights are read as seldom; 192 where these come out better by 3%; where more
+     * than one tile is needed 128 of gathered ones, which four warps copy at ease, if the weights are at hand. In forward of many
+     * rows these gain nothing. */
     const bool at_hand = (int64_t)p->N * p->K * 2 <= WEIGHTS_AT_HAND;
     const int64_t cost_192 = cost_of_tokens(p, device, 192, 128) * 100 / 97;
     const int64_t cost_256 = cost_of_tokens(p, device, 256, 128);
     const int64_t least = min64(cost_192, cost_256);
-    if (gathered && at_hand && (p->op == GG_DX || rows < WGMMA_ROWS_OF_512) &&
+    if (gathered && at_hand && rows > 256 && (p->op == GG_DX || rows < WGMMA_ROWS_OF_512) &&
         cost_of_tokens(p, device, 128, 256) < least)
         return config_of_sides(p->op, wide_weights, tma);
     return config_of_sides(p->op, cost_192 < cost_256 ? middle : wide, tma);

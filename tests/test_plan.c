@@ -342,8 +342,8 @@ static void test_wgmma_asks_for_weights_by_lines(void **state) {
 }
 
 /* Without tuning where there are tiles enough, by the rows of an expert. Forward and dX: one tile of tokens while 128, then while 192
- * are enough, then 256, or 192 where these come out better; of gathered ones 128, with twice the weights, from 92 on, and of more where
- * that comes out better and an expert's weights are at most 12 MiB, in forward within two tiles of 256. dW of few rows: three
+ * are enough, then 256, or 192 where these come out better; of gathered ones 128, with twice the weights, from 92 on, and of more than
+ * 256 where that comes out better and an expert's weights are at most 12 MiB, in forward within two tiles of 256. dW of few rows: three
  * stages; of many the gathered operand on the side of 128, unless the other way needs fewer tiles: with a gather that would be on the
  * side of 256, a twentieth fewer. */
 static void test_wgmma_defaults(void **state) {
@@ -371,9 +371,13 @@ static void test_wgmma_defaults(void **state) {
         /* few tiles: 225 rows are one of 256 or two of 128, with less behind the others; 257 are two of 160 either way */
         {GG_FORWARD, 0, 209, 256, 128, 64, 4, 0, 0, 8},
         {GG_FORWARD, 0, 210, 192, 128, 64, 4, 0, 0, 8},
-        {GG_FORWARD, GG_PERMUTE_X, 273, 192, 128, 64, 4, 0, 0, 8},
-        {GG_FORWARD, GG_PERMUTE_X, 274, 256, 128, 64, 4, 0, 0, 8},
-        /* 320 rows: three tiles of 128 or two of 160; 416: four or two of 224 */
+        {GG_FORWARD, 0, 273, 192, 128, 64, 4, 0, 0, 8},
+        {GG_FORWARD, 0, 274, 256, 128, 64, 4, 0, 0, 8},
+        /* which cost as much as two of 192 where they are gathered */
+        {GG_FORWARD, GG_PERMUTE_X, 273, 256, 128, 64, 4, 0, 0, 8},
+        /* one tile of 256 on average; three tiles of 128 or two of 160; four or two of 224 */
+        {GG_FORWARD, GG_PERMUTE_X, 256, 256, 128, 64, 4, 1536, 2048, 0},
+        {GG_FORWARD, GG_PERMUTE_X, 257, 128, 256, 64, 4, 1536, 2048, 0},
         {GG_FORWARD, GG_PERMUTE_X, 320, 128, 256, 64, 4, 1536, 2048, 0},
         {GG_FORWARD, 0, 320, 256, 128, 64, 4, 1536, 2048, 0},
         {GG_FORWARD, GG_PERMUTE_Y, 320, 256, 128, 64, 4, 1536, 2048, 0},
@@ -390,6 +394,8 @@ static void test_wgmma_defaults(void **state) {
         {GG_DX, GG_PERMUTE_Y, 114, 128, 64, 256, 4, 0, 0, 0},
         {GG_DX, GG_PERMUTE_Y, 115, 192, 64, 128, 4, 0, 0, 0},
         {GG_DX, GG_PERMUTE_Y, 169, 256, 64, 128, 4, 2048, 768, 0},
+        {GG_DX, GG_PERMUTE_Y, 256, 256, 64, 128, 4, 2048, 768, 0},
+        {GG_DX, GG_PERMUTE_Y, 257, 128, 64, 256, 4, 2048, 768, 0},
         {GG_DX, GG_PERMUTE_Y, 416, 256, 64, 128, 4, 2048, 768, 0},
         {GG_DX, GG_PERMUTE_Y, 512, 128, 64, 256, 4, 2048, 768, 0},
         {GG_DX, GG_PERMUTE_Y, 4096, 128, 64, 256, 4, 2048, 768, 0},
