@@ -11,6 +11,7 @@
 typedef struct queue {
     gg_stream stream;
     bool overlaps;
+    bool awaited; /* the other one waits for all that is there */
 } queue;
 
 /* One block being launched. */
@@ -276,10 +277,12 @@ static gg_status gemm(const block *b, gg_moe_gemm which, gg_op op) {
 /* --- streams --- */
 
 /* What is put on `then` from now on waits for what is on `first`. */
-static gg_status order(const block *b, const queue *first, queue *then) {
+static gg_status order(const block *b, queue *first, queue *then) {
     gg_backend *backend = b->context->backend;
     if (first == then) return GG_OK;
     then->overlaps = false;
+    first->awaited = true;
+    then->awaited = false;
     if (!backend->ops->stream_order) return GG_OK;
     return gg_fail_backend(b->context, backend->ops->stream_order(backend, first->stream, then->stream),
                            "block");
@@ -291,6 +294,16 @@ static gg_status run_beside(const block *b, gg_status (*part)(const block *)) {
     beside.queue = b->side;
     gg_status status = order(b, b->queue, b->side);
     return status ? status : part(&beside);
+}
+
+/* After a fault as well what is put on the main stream later waits for the side's, which may yet use what the caller frees. */
+static gg_status join(const block *b, gg_status status) {
+    char fault[sizeof b->context->error];
+    if (!status || b->side->awaited) return status;
+    memcpy(fault, b->context->error, sizeof fault);
+    order(b, b->side, b->queue); /* if that fails too the first fault is the one to tell */
+    memcpy(b->context->error, fault, sizeof fault);
+    return status;
 }
 
 static gg_status copy(const block *b, void *dst, const void *src, size_t bytes, const char *name) {
@@ -337,10 +350,10 @@ static gg_status forward(const block *b) {
 
 gg_status gg_moe_forward(gg_context *context, const gg_moe_problem *problem, const gg_moe_configs *configs,
                          const gg_moe_tensors *tensors, void *workspace, gg_stream stream, gg_stream side) {
-    queue queues[] = {{stream, false}, {side, false}};
+    queue queues[] = {{stream, false, true}, {side, false, true}};
     block b = block_on(context, problem, configs, tensors, workspace, queues);
     gg_status status = begin(&b, false);
-    return status || problem->T == 0 ? status : forward(&b);
+    return status || problem->T == 0 ? status : join(&b, forward(&b));
 }
 
 /* --- backward --- */
@@ -456,18 +469,18 @@ static gg_status zero_gradients(const block *b) {
 
 gg_status gg_moe_backward(gg_context *context, const gg_moe_problem *problem, const gg_moe_configs *configs,
                           const gg_moe_tensors *tensors, void *workspace, gg_stream stream, gg_stream side) {
-    queue queues[] = {{stream, false}, {side, false}};
+    queue queues[] = {{stream, false, true}, {side, false, true}};
     block b = block_on(context, problem, configs, tensors, workspace, queues);
     gg_status status = begin(&b, true);
     if (status) return status;
-    return problem->T == 0 ? zero_gradients(&b) : backward(&b);
+    return problem->T == 0 ? zero_gradients(&b) : join(&b, backward(&b));
 }
 
 /* --- tuning --- */
 
 gg_status gg_moe_autotune(gg_context *context, const gg_moe_problem *problem, const gg_moe_tensors *tensors,
                           void *workspace, size_t limit, gg_moe_configs *best, size_t *measured) {
-    queue queues[] = {{NULL, false}, {NULL, false}};
+    queue queues[] = {{NULL, false, true}, {NULL, false, true}};
     block b = block_on(context, problem, best, tensors, workspace, queues);
     gg_status status;
     const bool with_backward = problem->training && tensors->dx;

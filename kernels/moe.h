@@ -167,7 +167,7 @@ void gg_moe_default_configs(const gg_moe_problem *problem, const gg_device *devi
 /* Launches the whole block on `stream`; asynchronous. `workspace` has the layout's bytes and is 256-byte aligned.
  * `configs` NULL: tuned ones where cached, else the defaults. `side` (NULL: none) is
  * another stream, on which what need not wait runs beside it: the shared expert, the router's gradients; work put on `stream`
- * later waits for both. */
+ * later waits for both, after an error too. */
 gg_status gg_moe_forward(gg_context *context, const gg_moe_problem *problem, const gg_moe_configs *configs,
                          const gg_moe_tensors *tensors, void *workspace, gg_stream stream, gg_stream side);
 /* After gg_moe_forward of the same problem and inputs on the same workspace, whose intermediates it reads and keeps, so

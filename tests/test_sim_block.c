@@ -120,6 +120,8 @@ static void steps_are_timed(void **state) {
 typedef struct tape {
     char text[2048];
     const char *main, *side; /* addresses that stand for streams */
+    const char *fails;       /* the step whose launch does; NULL: none */
+    bool failed;
 } tape;
 static tape recorded;
 
@@ -142,15 +144,23 @@ static gg_status record_launch(gg_backend *backend, gg_kernel *kernel, const gg_
                                gg_stream stream) {
     record(spec->overlaps ? "+%c " : "@%c ", letter(stream));
     assert_true(spec->waits);
+    if (recorded.fails && strstr(recorded.text, recorded.fails)) {
+        recorded.failed = true;
+        snprintf(backend->error, sizeof backend->error, "out of luck");
+        return GG_ERR_LAUNCH;
+    }
     return gg_sim_backend.launch(backend, kernel, spec, stream);
 }
 static gg_status record_order(gg_backend *backend, gg_stream first, gg_stream then) {
-    (void)backend;
     record("%c>%c ", letter(first), letter(then));
-    return GG_OK;
+    if (!recorded.failed) return GG_OK;
+    snprintf(backend->error, sizeof backend->error, "not this either");
+    return GG_ERR_LAUNCH;
 }
 
-static void streams_meet(const char *key, unsigned fusions, bool backward, const char *expected) {
+/* Launched as expected; up to the step that `fails`, whose fault is told. */
+static void streams_meet(const char *key, unsigned fusions, bool backward, const char *fails,
+                         const char *expected) {
     static const char streams[2];
     const mg_block *block = find_block(key);
     const gg_moe_problem p = mg_block_problem(block, MG_BLOCK_BACKWARD, fusions, GG_BF16);
@@ -197,11 +207,16 @@ static void streams_meet(const char *key, unsigned fusions, bool backward, const
     const gg_stream main_stream = (gg_stream)(uintptr_t)&streams[0], side = (gg_stream)(uintptr_t)&streams[1];
     recorded = (tape){.main = &streams[0], .side = &streams[1]};
     gg_context_filter_steps(context, record_step, NULL);
-    assert_int_equal(gg_moe_forward(context, &p, NULL, &t, workspace, main_stream, side), GG_OK);
+    const gg_status wanted = fails ? GG_ERR_LAUNCH : GG_OK;
+    if (!backward) recorded.fails = fails;
+    assert_int_equal(gg_moe_forward(context, &p, NULL, &t, workspace, main_stream, side),
+                     backward ? GG_OK : wanted);
     if (backward) {
         recorded.text[0] = 0;
-        assert_int_equal(gg_moe_backward(context, &p, NULL, &t, workspace, main_stream, side), GG_OK);
+        recorded.fails = fails;
+        assert_int_equal(gg_moe_backward(context, &p, NULL, &t, workspace, main_stream, side), wanted);
     }
+    if (fails) assert_non_null(strstr(gg_error(context), "out of luck"));
     if (strcmp(recorded.text, expected)) fail_msg("launched: %s\nexpected: %s", recorded.text, expected);
     for (int i = 0; i < 16; i++) gg_free(context, memory[i]);
     gg_free(context, workspace);
@@ -212,31 +227,48 @@ static void streams_meet(const char *key, unsigned fusions, bool backward, const
  * else. */
 static void streams_fork_and_join(void **state) {
     (void)state;
-    streams_meet("qwen3-norm_topk_prob-topk2-E8-T61-H72-I40", GG_PERMUTE_X | GG_PERMUTE_Y, false,
+    streams_meet("qwen3-norm_topk_prob-topk2-E8-T61-H72-I40", GG_PERMUTE_X | GG_PERMUTE_Y, false, NULL,
                  "router@m sort_slots+m first forward+m silu_and_mul+m second forward+m merge+m ");
     streams_meet("qwen3-norm_topk_prob-topk2-E8-T61-H72-I40", GG_PERMUTE_X | GG_PERMUTE_Y | GG_FUSE_SILU,
-                 false, "router@m sort_slots+m first forward+m second forward+m merge+m ");
-    streams_meet("llama4-topk1-E16-T129-H136-I48", GG_FUSE_SILU, false,
+                 false, NULL, "router@m sort_slots+m first forward+m second forward+m merge+m ");
+    streams_meet("llama4-topk1-E16-T129-H136-I48", GG_FUSE_SILU, false, NULL,
                  "router@m sort_slots+m m>s shared_first forward@s shared_second forward+s permute+m first "
                  "forward+m second forward+m s>m merge@m ");
     streams_meet(
-        "llama4-topk1-E16-T129-H136-I48", 0, false,
+        "llama4-topk1-E16-T129-H136-I48", 0, false, NULL,
         "router@m sort_slots+m m>s shared_first forward@s silu_and_mul+s shared_second forward+s permute+m "
         "first forward+m silu_and_mul+m second forward+m s>m merge@m ");
     streams_meet(
-        "qwen3-norm_topk_prob-topk2-E8-T61-H72-I40", GG_PERMUTE_X | GG_PERMUTE_Y, true,
+        "qwen3-norm_topk_prob-topk2-E8-T61-H72-I40", GG_PERMUTE_X | GG_PERMUTE_Y, true, NULL,
         "second dX@m silu_and_mul_backward+m m>s router_backward@s router dX+s router dW+s first dX+m "
         "second dW+m first dW+m s>m merge@m ");
     /* with E no multiple of 8 the router's weights are copied, and no launch overlaps a copy */
     streams_meet(
-        "qwen3-norm_topk_prob-topk3-E5-T7-H40-I24", GG_PERMUTE_X | GG_PERMUTE_Y, true,
+        "qwen3-norm_topk_prob-topk3-E5-T7-H40-I24", GG_PERMUTE_X | GG_PERMUTE_Y, true, NULL,
         "second dX@m silu_and_mul_backward+m m>s router_backward@s router dX@s router dW+s first dX+m "
         "second dW+m first dW+m s>m merge@m ");
     streams_meet(
-        "llama4-topk1-E16-T129-H136-I48", 0, true,
+        "llama4-topk1-E16-T129-H136-I48", 0, true, NULL,
         "m>s shared_second dX@s silu_and_mul_backward+s shared_second dW+s shared_first dX+s shared_first "
         "dW+s permute@m second dX+m silu_and_mul_backward+m first dX+m m>s row_dot@s router_backward+s "
         "router dX+s router dW+s second dW+m first dW+m s>m merge@m ");
+}
+
+/* What is on the side when a launch fails is waited for, where there is anything. */
+static void streams_join_after_faults(void **state) {
+    (void)state;
+    streams_meet("llama4-topk1-E16-T129-H136-I48", GG_FUSE_SILU, false, "sort_slots",
+                 "router@m sort_slots+m ");
+    streams_meet("llama4-topk1-E16-T129-H136-I48", GG_FUSE_SILU, false, "shared_second",
+                 "router@m sort_slots+m m>s shared_first forward@s shared_second forward+s s>m ");
+    streams_meet("llama4-topk1-E16-T129-H136-I48", GG_FUSE_SILU, false, "permute",
+                 "router@m sort_slots+m m>s shared_first forward@s shared_second forward+s permute+m s>m ");
+    streams_meet("llama4-topk1-E16-T129-H136-I48", GG_FUSE_SILU, false, "merge",
+                 "router@m sort_slots+m m>s shared_first forward@s shared_second forward+s permute+m first "
+                 "forward+m second forward+m s>m merge@m ");
+    streams_meet(
+        "qwen3-norm_topk_prob-topk2-E8-T61-H72-I40", GG_PERMUTE_X | GG_PERMUTE_Y, true, "first dX",
+        "second dX@m silu_and_mul_backward+m m>s router_backward@s router dX+s router dW+s first dX+m s>m ");
 }
 
 /* --- tuning --- */
@@ -278,9 +310,9 @@ static void tuning_wants_all_tensors(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(kernels_are_right),        cmocka_unit_test(kernels_are_compiled_ahead),
-        cmocka_unit_test(steps_are_timed),          cmocka_unit_test(streams_fork_and_join),
-        cmocka_unit_test(tuning_wants_all_tensors),
+        cmocka_unit_test(kernels_are_right),         cmocka_unit_test(kernels_are_compiled_ahead),
+        cmocka_unit_test(steps_are_timed),           cmocka_unit_test(streams_fork_and_join),
+        cmocka_unit_test(streams_join_after_faults), cmocka_unit_test(tuning_wants_all_tensors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
