@@ -230,7 +230,8 @@ static gg_config usual_wgmma(const gg_problem *p, const gg_device *device) {
                        middle = {128, 192, 4, 8}, wide = {128, 256, 4, 8}, wide_weights = {256, 128, 4, 8};
     const int64_t rows = p->T * p->topk / p->E; /* of an expert */
     const unsigned tma = legal_tma(p, device);
-    const bool gathered = gathers(p);
+    /* a block whose GEMM has silu_and_mul behind it gained nothing from wide tiles of gathered rows */
+    const bool gathered = gathers(p) && !(p->fusions & GG_FUSE_SILU);
     if (p->op == GG_DW)
         return rows >= (p->fusions & GG_PERMUTE_X ? WGMMA_DW_ROWS_OF_X : WGMMA_DW_ROWS)
                    ? dW_of_many_rows(p, tma)
