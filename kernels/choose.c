@@ -121,6 +121,11 @@ static int64_t root(int64_t square) {
     return root;
 }
 
+/* Rows of a tile that are multiplied where an expert's are dealt out over so many: device/scheduler.h's EVEN_ROWS. */
+static int64_t even_rows(int64_t rows, int64_t tiles) {
+    return ceil_div(ceil_div(rows, tiles), WGMMA_SHORT_BOX) * WGMMA_SHORT_BOX;
+}
+
 /* What tiles of so many tokens and weights cost a multiprocessor: of 128 weights each the rows it has, in units of 32, and 64 more for
  * loading weights, of gathered rows as much as 192 at least; of 256 weights, which multiply 128 rows whether there or not, what was
  * measured beside those. Its share of all, and one more, since the last ones do not come out even. */
@@ -130,7 +135,7 @@ static int64_t cost_of_tokens(const gg_problem *p, const gg_device *device, int 
     int64_t all = 0, widest = 0;
     for (int half = 0; half < 2; half++) {
         int64_t rows_here = half ? rows + spread : rows - spread, tiles = ceil_div(rows_here, tokens);
-        int64_t used = ceil_div(ceil_div(rows_here, tiles), WGMMA_SHORT_BOX) * WGMMA_SHORT_BOX;
+        int64_t used = even_rows(rows_here, tiles);
         if (gathers(p) && used < LEAST_GATHERED) used = LEAST_GATHERED;
         int64_t cost = weights == 256 ? COST_OF_128_X_256 : used + COST_OF_WEIGHTS;
         all += p->E * tiles * cost * ceil_div(p->op == GG_FORWARD ? p->N : p->K, weights) / 2;
@@ -169,9 +174,8 @@ static cut rows_cut_into(const gg_problem *p, const gg_device *device, int rows,
     for (int half = 0; half < 2; half++) {
         const int64_t here = half ? average + spread : average - spread; /* of an expert */
         if (here <= 0) continue;
-        const int64_t row_tiles = ceil_div(here, rows), even = ceil_div(here, row_tiles);
-        const int64_t used =
-            wgmma_q_is_rows(p->op, rows, cols) ? ceil_div(even, WGMMA_SHORT_BOX) * WGMMA_SHORT_BOX : rows;
+        const int64_t row_tiles = ceil_div(here, rows);
+        const int64_t used = wgmma_q_is_rows(p->op, rows, cols) ? even_rows(here, row_tiles) : rows;
         const int64_t count = experts * row_tiles * ceil_div(columns, cols);
         const int64_t ns = tile_ns(p, used, cols, ceil_div(reduction, WGMMA_STEP));
         tiles += count;

@@ -11,7 +11,7 @@
 typedef struct queue {
     gg_stream stream;
     bool overlaps;
-    bool awaited; /* the other one waits for all that is there */
+    bool ahead; /* something is there that the other one does not wait for */
 } queue;
 
 /* One block being launched. */
@@ -281,8 +281,8 @@ static gg_status order(const block *b, queue *first, queue *then) {
     gg_backend *backend = b->context->backend;
     if (first == then) return GG_OK;
     then->overlaps = false;
-    first->awaited = true;
-    then->awaited = false;
+    first->ahead = false;
+    then->ahead = true;
     if (!backend->ops->stream_order) return GG_OK;
     return gg_fail_backend(b->context, backend->ops->stream_order(backend, first->stream, then->stream),
                            "block");
@@ -299,7 +299,7 @@ static gg_status run_beside(const block *b, gg_status (*part)(const block *)) {
 /* After a fault as well what is put on the main stream later waits for the side's, which may yet use what the caller frees. */
 static gg_status join(const block *b, gg_status status) {
     char fault[sizeof b->context->error];
-    if (!status || b->side->awaited) return status;
+    if (!status || !b->side->ahead) return status;
     memcpy(fault, b->context->error, sizeof fault);
     order(b, b->side, b->queue); /* if that fails too the first fault is the one to tell */
     memcpy(b->context->error, fault, sizeof fault);
@@ -350,7 +350,7 @@ static gg_status forward(const block *b) {
 
 gg_status gg_moe_forward(gg_context *context, const gg_moe_problem *problem, const gg_moe_configs *configs,
                          const gg_moe_tensors *tensors, void *workspace, gg_stream stream, gg_stream side) {
-    queue queues[] = {{stream, false, true}, {side, false, true}};
+    queue queues[] = {{.stream = stream}, {.stream = side}};
     block b = block_on(context, problem, configs, tensors, workspace, queues);
     gg_status status = begin(&b, false);
     return status || problem->T == 0 ? status : join(&b, forward(&b));
@@ -469,7 +469,7 @@ static gg_status zero_gradients(const block *b) {
 
 gg_status gg_moe_backward(gg_context *context, const gg_moe_problem *problem, const gg_moe_configs *configs,
                           const gg_moe_tensors *tensors, void *workspace, gg_stream stream, gg_stream side) {
-    queue queues[] = {{stream, false, true}, {side, false, true}};
+    queue queues[] = {{.stream = stream}, {.stream = side}};
     block b = block_on(context, problem, configs, tensors, workspace, queues);
     gg_status status = begin(&b, true);
     if (status) return status;
@@ -480,7 +480,7 @@ gg_status gg_moe_backward(gg_context *context, const gg_moe_problem *problem, co
 
 gg_status gg_moe_autotune(gg_context *context, const gg_moe_problem *problem, const gg_moe_tensors *tensors,
                           void *workspace, size_t limit, gg_moe_configs *best, size_t *measured) {
-    queue queues[] = {{NULL, false, true}, {NULL, false, true}};
+    queue queues[2] = {{0}};
     block b = block_on(context, problem, best, tensors, workspace, queues);
     gg_status status;
     const bool with_backward = problem->training && tensors->dx;

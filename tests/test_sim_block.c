@@ -121,7 +121,6 @@ typedef struct tape {
     char text[2048];
     const char *main, *side; /* addresses that stand for streams */
     const char *fails;       /* the step whose launch does; NULL: none */
-    bool failed;
 } tape;
 static tape recorded;
 
@@ -135,6 +134,8 @@ static void record(const char *format, ...) {
     vsnprintf(recorded.text + used, sizeof recorded.text - used, format, arguments);
     va_end(arguments);
 }
+/* The step that fails has come. */
+static bool has_failed(void) { return recorded.fails && strstr(recorded.text, recorded.fails); }
 static bool record_step(void *data, const char *step) {
     (void)data;
     record("%s", step);
@@ -144,8 +145,7 @@ static gg_status record_launch(gg_backend *backend, gg_kernel *kernel, const gg_
                                gg_stream stream) {
     record(spec->overlaps ? "+%c " : "@%c ", letter(stream));
     assert_true(spec->waits);
-    if (recorded.fails && strstr(recorded.text, recorded.fails)) {
-        recorded.failed = true;
+    if (has_failed()) {
         snprintf(backend->error, sizeof backend->error, "out of luck");
         return GG_ERR_LAUNCH;
     }
@@ -153,7 +153,7 @@ static gg_status record_launch(gg_backend *backend, gg_kernel *kernel, const gg_
 }
 static gg_status record_order(gg_backend *backend, gg_stream first, gg_stream then) {
     record("%c>%c ", letter(first), letter(then));
-    if (!recorded.failed) return GG_OK;
+    if (!has_failed()) return GG_OK;
     snprintf(backend->error, sizeof backend->error, "not this either");
     return GG_ERR_LAUNCH;
 }
